@@ -1,0 +1,50 @@
+"""What the language knows of an action: its name, schemas and defaults."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel, Field
+
+from schemas.durations import Duration
+from schemas.policies import DEFAULT_TIMEOUT
+
+
+class ActionSpec(BaseModel):
+    """One entry of the action catalogue; `params` and `result` are JSON Schemas."""
+
+    name: str
+    summary: str
+    params: dict[str, Any]
+    result: dict[str, Any]
+    timeout: Duration = Field(default=DEFAULT_TIMEOUT, description="of one attempt")
+
+
+class Catalogue(Protocol):
+    """Every action that definitions may name."""
+
+    def specs(self) -> Mapping[str, ActionSpec]:
+        """Action name to its entry, in the order of names."""
+        ...
+
+
+class StepContext(BaseModel):
+    """What an action is told about the step it works for; travels as its second argument.
+
+    `key` is the step key `{run_id}:{path}`: the same over all attempts and continue-as-new.
+    """
+
+    workspace: str
+    definition: str
+    run_id: str
+    path: str
+    lead_id: str | None = None
+    correlation_id: str | None = None
+    retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
+    heartbeat: bool = False
+
+    @property
+    def key(self) -> str:
+        """The step key."""
+        return f"{self.run_id}:{self.path}"
+
+
