@@ -39,12 +39,12 @@ class StepContext(BaseModel):
     path: str
     lead_id: str | None = None
     correlation_id: str | None = None
-    retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
+    retry: dict[str, Any] = Field(
+        default_factory=dict, description="the step's Retry policy"
+    )
     heartbeat: bool = False
 
     @property
     def key(self) -> str:
         """The step key."""
         return f"{self.run_id}:{self.path}"
-
-

@@ -23,7 +23,8 @@ class Definition(Strict):
     description: Annotated[str, Field(max_length=4000)] | None = None
     engine: Literal[1] = 1
     input: dict[str, Any] = Field(
-        default_factory=lambda: {"type": "object"}, description="JSON Schema of the run's input"
+        default_factory=lambda: {"type": "object"},
+        description="JSON Schema of the run's input",
     )
     output: Any = Field(default=None, description="the run's output; may hold {{ }}")
     defaults: Defaults = Field(default_factory=Defaults)

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_UNITS = {
+    "w": 604_800_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1_000,
+    "ms": 1,
+}
 _PART = re.compile(r"(\d+)(ms|[wdhms])")
 DURATION_PATTERN = r"^(\d+(ms|[wdhms]))+$"
 MAX_DURATION = timedelta(days=3650)
@@ -19,11 +26,15 @@ def parse_duration(text: str) -> timedelta:
     """
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration; write for example '3d', '4h30m' or '500ms'")
+        raise ValueError(
+            f"{text!r} is not a duration; write for example '3d', '4h30m' or '500ms'"
+        )
     units = [unit for _, unit in parts]
     order = [unit for unit in _UNITS if unit in units]
     if units != order:
-        raise ValueError(f"{text!r} must name each unit once, largest first: {' '.join(_UNITS)}")
+        raise ValueError(
+            f"{text!r} must name each unit once, largest first: {' '.join(_UNITS)}"
+        )
     # A cap on digits first: a thousand-digit number must not reach integer arithmetic.
     if any(len(number) > 15 for number, _ in parts):
         raise ValueError(f"{text!r} is longer than ten years")
@@ -50,7 +61,7 @@ def _validate(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise ValueError("a duration is a text such as '3d', '4h30m' or '500ms'")  # noqa: TRY004
+        raise ValueError("a duration is a text such as '3d', '4h30m' or '500ms'")
     return parse_duration(value)
 
 
@@ -58,5 +69,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_validate),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["3d", "4h30m"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": DURATION_PATTERN, "examples": ["3d", "4h30m"]}
+    ),
 ]

@@ -46,7 +46,7 @@ class Position(BaseModel):
 
 
 class Problem(BaseModel):
-    """One thing wrong with an input: `path` as `steps[2].with.to`, `position` where the text is known."""
+    """One thing wrong with an input; `path` as `steps[2].with.to`, `position` for texts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -108,7 +108,9 @@ class ExpressionError(SojournError):
 
     code = ErrorCode.EXPRESSION_ERROR
 
-    def __init__(self, message: str, *, offset: int | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, offset: int | None = None, hint: str | None = None
+    ) -> None:
         """Build an expression error at `offset`."""
         super().__init__(message, hint=hint)
         self.offset = offset

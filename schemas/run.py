@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from schemas.definition import Definition
 
@@ -103,8 +103,12 @@ class StepState(BaseModel):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     until: datetime | None = None
-    note: str | None = Field(default=None, description="what a waiting step waits for, in words")
-    choice: str | None = Field(default=None, description="the way a condition or switch took")
+    note: str | None = Field(
+        default=None, description="what a waiting step waits for, in words"
+    )
+    choice: str | None = Field(
+        default=None, description="the way a condition or switch took"
+    )
 
 
 class RunState(BaseModel):
@@ -116,16 +120,19 @@ class RunState(BaseModel):
 
     status: RunStatus = RunStatus.RUNNING
     paused: bool = False
-    cancel_requested: bool = False
     seq: int = 0
     started_at: datetime
     steps: dict[str, StepState] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(default_factory=dict)
     mailbox: dict[str, list[Any]] = Field(default_factory=dict)
-    signals: int = Field(default=0, description="signals received since the last continue-as-new")
+    signals: int = Field(
+        default=0, description="signals received since the last continue-as-new"
+    )
     output: Any = None
     error: ErrorInfo | None = None
-    generation: int = Field(default=0, description="how often the run has continued as new")
+    generation: int = Field(
+        default=0, description="how often the run has continued as new"
+    )
 
 
 class RunStart(BaseModel):
@@ -142,6 +149,11 @@ class RunStart(BaseModel):
     lead: Lead | None = None
     correlation_id: str | None = None
     timescale: float = Field(default=1.0, gt=0)
+
+    @field_serializer("definition")
+    def _compact(self, definition: Definition) -> dict[str, Any]:
+        """Only what was written: the definition stays in history as short as its author's text."""
+        return definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @property
     def workflow_id(self) -> str:
@@ -181,4 +193,6 @@ class Projection(BaseModel):
     output: Any = None
     error: ErrorInfo | None = None
     waiting_for: str | None = None
-    until: datetime | None = Field(default=None, description="when the next timer of the run ends")
+    until: datetime | None = Field(
+        default=None, description="when the next timer of the run ends"
+    )

@@ -1,0 +1,1 @@
+"""The interpreter: one generic Temporal workflow that runs every definition."""

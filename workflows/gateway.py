@@ -1,0 +1,256 @@
+"""What the outside may say to Temporal: every call with a deadline and in Sojourn's errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from temporalio.common import (
+    Priority,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from schemas.errors import (
+    ConflictError,
+    ErrorCode,
+    NotFoundError,
+    SojournError,
+    UnavailableError,
+)
+from schemas.run import INTERPRETER_TASK_QUEUE, ErrorInfo, RunStart, RunState, RunStatus
+from workflows.events import RunEvent, translate
+from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
+
+T = TypeVar("T")
+_RETRY_AFTER = 5.0
+_CLOSED = {
+    WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
+    WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED: RunStatus.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: RunStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT: RunStatus.TIMED_OUT,
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A run as Temporal knows it; an open one is `running`, whatever it waits for."""
+
+    status: RunStatus
+    run_id: str
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether Temporal answers, and whether a worker polls the task queue."""
+
+    temporal: bool
+    workers: bool
+    message: str | None = None
+
+
+class Gateway:
+    """The API's only way to Temporal; `deadline` is in seconds for each call."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = INTERPRETER_TASK_QUEUE,
+        deadline: float = 1.5,
+    ) -> None:
+        """Speak through `client`, which may be lazy."""
+        self._client = client
+        self._task_queue = task_queue
+        self._deadline = deadline
+
+    async def start(self, start: RunStart, *, priority: int = 3) -> str:
+        """Start a run and give Temporal's id of its first execution; a second call changes nothing.
+
+        Raises UnavailableError, whose `details["ambiguous"]` tells that the run may have started,
+        and SojournError LIMIT_EXCEEDED when the start is larger than Temporal takes.
+        """
+        definition = start.definition
+        attributes = [
+            SearchAttributePair(WORKSPACE, start.workspace),
+            SearchAttributePair(DEFINITION_VERSION, start.version),
+            SearchAttributePair(RUN_STATUS, RunStatus.RUNNING.value),
+        ]
+        if start.lead is not None:
+            attributes.append(SearchAttributePair(LEAD, start.lead.id))
+        call = self._client.start_workflow(
+            definition.name,
+            start,
+            id=start.workflow_id,
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            execution_timeout=definition.limits.run_timeout,
+            search_attributes=TypedSearchAttributes(attributes),
+            static_summary=f"{definition.title or definition.name} v{start.version}",
+            priority=Priority(priority_key=priority),
+        )
+        try:
+            handle = await self._within(call)
+        except WorkflowAlreadyStartedError as error:
+            # Closed already: an earlier attempt of this very start got through.
+            return error.run_id or ""
+        return handle.first_execution_run_id or handle.result_run_id or ""
+
+    async def pause(self, workflow_id: str) -> None:
+        """Signal `pause`; raises NotFoundError, ConflictError when closed, UnavailableError."""
+        await self._signal(workflow_id, "pause")
+
+    async def resume(self, workflow_id: str) -> None:
+        """Signal `resume`; raises as `pause`."""
+        await self._signal(workflow_id, "resume")
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask Temporal to cancel the run; raises as `pause`."""
+        await self._within(self._client.get_workflow_handle(workflow_id).cancel())
+
+    async def signal(self, workflow_id: str, name: str, data: Any) -> None:
+        """Deliver a signal to the `wait` step of its name, now or later; raises as `pause`."""
+        await self._signal(workflow_id, name, data)
+
+    async def _signal(self, workflow_id: str, name: str, *args: Any) -> None:
+        handle = self._client.get_workflow_handle(workflow_id)
+        await self._within(handle.signal(name, args=list(args)))
+
+    async def state(self, workflow_id: str, *, deadline: float = 1.0) -> RunState:
+        """Query a run's whole state; raises UnavailableError when no worker answers in time."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            return await self._within(
+                handle.query("state", result_type=RunState), deadline=deadline
+            )
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+            raise UnavailableError(f"the run does not answer: {error}") from error
+
+    async def describe(self, workflow_id: str) -> Execution | None:
+        """Describe a run's latest execution; None when Temporal does not know it."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            found = await self._within(handle.describe())
+        except NotFoundError:
+            return None
+        status = (
+            RunStatus.RUNNING if found.status is None else _CLOSED.get(found.status)
+        )
+        return Execution(status or RunStatus.RUNNING, found.run_id, found.close_time)
+
+    async def outcome(self, workflow_id: str) -> tuple[Any, ErrorInfo | None]:
+        """Give the output and the error of a closed run."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            return await self._within(handle.result()), None
+        except WorkflowFailureError as failure:
+            cause = failure.cause
+            if isinstance(cause, ApplicationError) and cause.details:
+                return None, ErrorInfo.model_validate(cause.details[0])
+            code = (
+                ErrorCode.CANCELLED
+                if "ancel" in type(cause).__name__
+                else ErrorCode.INTERNAL
+            )
+            return None, ErrorInfo(code=code, message=str(cause or failure))
+
+    async def events(
+        self, workflow_id: str, first_run_id: str, after: str | None = None
+    ) -> AsyncIterator[RunEvent]:
+        """Follow a run's events from Temporal's history until it closes, also over continue-as-new.
+
+        `after` is the id of the last event already seen. Raises NotFoundError.
+        """
+
+        def handle(run_id: str) -> WorkflowHandle[Any, Any]:
+            return self._client.get_workflow_handle(workflow_id, run_id=run_id)
+
+        try:
+            async for event in translate(handle, first_run_id, after):
+                yield event
+        except RPCError as error:
+            raise _translated(error) from error
+
+    async def health(self) -> Health:
+        """Ask Temporal for its health and for pollers of the task queue; never raises."""
+        try:
+            await self._within(self._client.service_client.check_health(), deadline=1.0)
+            polling = await self._within(self._has_pollers())
+        except SojournError as error:
+            return Health(temporal=False, workers=False, message=error.message)
+        message = (
+            None if polling else f"no worker polls the task queue {self._task_queue!r}"
+        )
+        return Health(temporal=True, workers=polling, message=message)
+
+    async def _has_pollers(self) -> bool:
+        answer = await self._client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._client.namespace,
+                task_queue=TaskQueue(name=self._task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+        return bool(answer.pollers)
+
+    async def _within(self, call: Awaitable[T], *, deadline: float | None = None) -> T:
+        """Await a call for so long only: the SDK itself retries a dead server for ten seconds."""
+        limit = deadline or self._deadline
+        try:
+            async with asyncio.timeout(limit):
+                return await call
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"Temporal did not answer within {limit:g} s",
+                retry_after=_RETRY_AFTER,
+                details={"ambiguous": True},
+            ) from error
+        except RPCError as error:
+            raise _translated(error) from error
+        except (OSError, RuntimeError) as error:
+            # A lazy client that cannot connect raises RuntimeError from the core.
+            raise UnavailableError(
+                "Temporal cannot be reached", retry_after=_RETRY_AFTER
+            ) from error
+
+
+_CLOSED_TEXTS = ("already completed", "workflow execution already")
+
+
+def _translated(error: RPCError) -> SojournError:
+    if error.status == RPCStatusCode.NOT_FOUND:
+        if any(text in error.message.lower() for text in _CLOSED_TEXTS):
+            return ConflictError("the run has ended", hint="start a new run instead")
+        return NotFoundError("Temporal does not know this run")
+    if error.status in (
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+    ):
+        if "size" in error.message or "larger than max" in error.message:
+            return SojournError(error.message, code=ErrorCode.LIMIT_EXCEEDED)
+        if error.status == RPCStatusCode.INVALID_ARGUMENT:
+            return SojournError(error.message, code=ErrorCode.INVALID_INPUT)
+    return UnavailableError(
+        f"Temporal answered {error.status.name.lower()}",
+        retry_after=_RETRY_AFTER,
+        details={"ambiguous": error.status != RPCStatusCode.UNAVAILABLE},
+    )

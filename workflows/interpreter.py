@@ -1,0 +1,155 @@
+"""The one workflow of Sojourn: its type is the definition's name, its input the definition."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from workflows.execution import Execution
+from workflows.frame import Frame
+from workflows.steps.dispatch import run_step
+from workflows.unwinding import Quiesce, RunFailed, StopRun
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.errors import SojournError
+    from schemas.run import MAX_MAILBOX, ErrorInfo, RunStart, RunState, RunStatus
+
+
+def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
+    convert = workflow.payload_converter().from_payload
+    start = convert(args[0].payload, RunStart)
+    if len(args) > 1:
+        return start, convert(args[1].payload, RunState)
+    return start, RunState(started_at=workflow.now())
+
+
+@workflow.defn(dynamic=True)
+class Interpreter:
+    """Runs a definition; signals pause, resume and cancel it, the query `state` shows it."""
+
+    @workflow.init
+    def __init__(self, args: Sequence[RawValue]) -> None:
+        """Decode the input first: signals may come before the first step."""
+        start, state = _decode(args)
+        self._run = Execution(start, state, run_step)
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> Any:
+        """Run to the end, or continue as new; a failed run carries its code as error type."""
+        run = self._run
+        state = run.state
+        try:
+            await run.recorder.catch_up()
+            output = await self._execute()
+        except Quiesce:
+            await self._continue_as_new(args[0])
+        except asyncio.CancelledError:
+            await self._close(RunStatus.CANCELLED)
+            raise
+        except SojournError as error:
+            if workflow.cancellation_reason() is not None:
+                await self._close(RunStatus.CANCELLED)
+                raise asyncio.CancelledError from error
+            info = error.error if isinstance(error, RunFailed) else _info(error)
+            await self._close(RunStatus.FAILED, error=info)
+            raise _failure(info) from error
+        await self._close(RunStatus.COMPLETED, output=output)
+        return state.output
+
+    async def _execute(self) -> Any:
+        run = self._run
+        definition = run.start.definition
+        frame = Frame()
+        try:
+            last = await run.run_list(definition.steps, frame)
+        except StopRun as stop:
+            last = stop.output
+            if last is not None or definition.output is None:
+                return last
+        # A run without `output` gives nothing: the last step's result is no promise.
+        return (
+            run.render(definition.output, frame)
+            if definition.output is not None
+            else None
+        )
+
+    async def _close(
+        self, status: RunStatus, *, output: Any = None, error: ErrorInfo | None = None
+    ) -> None:
+        """Write the final projection; a cancel that arrives now cannot stop it."""
+        state = self._run.state
+        state.status, state.output, state.error = status, output, error
+        await asyncio.shield(self._run.recorder.flush())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _continue_as_new(self, start: RawValue) -> NoReturn:
+        state = self._run.state
+        await self._run.recorder.flush()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        # Nothing is awaited from here on, so that no signal falls between the two runs.
+        state.generation += 1
+        state.signals = 0
+        workflow.continue_as_new(args=[start, state])
+
+    @workflow.query
+    def state(self) -> RunState:
+        """Give the run's whole state, with the status as of now."""
+        state = self._run.state
+        return state.model_copy(update={"status": self._run.recorder.status()})
+
+    @workflow.signal
+    async def pause(self) -> None:
+        """Start nothing new; running activities finish and timers elapse."""
+        await self._set_paused(paused=True)
+
+    @workflow.signal
+    async def resume(self) -> None:
+        """Go on after a pause."""
+        await self._set_paused(paused=False)
+
+    async def _set_paused(self, *, paused: bool) -> None:
+        self._run.check_history()
+        if self._run.state.paused != paused and not self._run.state.status.terminal:
+            self._run.state.paused = paused
+            await self._run.recorder.catch_up()
+
+    @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def cancel(self) -> None:
+        """Ask Temporal to cancel this run, so that both ways of cancelling are one."""
+        handle = workflow.get_external_workflow_handle(workflow.info().workflow_id)
+        await handle.cancel()
+
+    @workflow.signal(dynamic=True)
+    def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
+        """Keep a signal for the `wait` step of its name; beyond the quota it is dropped."""
+        state = self._run.state
+        self._run.check_history()
+        if sum(len(box) for box in state.mailbox.values()) >= MAX_MAILBOX:
+            workflow.logger.warning(
+                "mailbox full, signal dropped", extra={"signal": name}
+            )
+            return
+        try:
+            data = (
+                workflow.payload_converter().from_payload(args[0].payload)
+                if args
+                else None
+            )
+        except Exception:
+            # Any sender can send bytes that do not decode; that must not stop the run.
+            workflow.logger.warning("signal not decodable", extra={"signal": name})
+            return
+        state.signals += 1
+        state.mailbox.setdefault(name, []).append(data)
+
+
+def _info(error: SojournError) -> ErrorInfo:
+    return ErrorInfo(code=error.code, message=error.message, step=error.path)
+
+
+def _failure(info: ErrorInfo) -> ApplicationError:
+    details = info.model_dump(mode="json", exclude_none=True)
+    return ApplicationError(info.message, details, type=info.code, non_retryable=True)

@@ -1,0 +1,177 @@
+"""The recorder: keeps what changed and flushes it to the projection in one batch."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from workflows.search import RUN_STATUS
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.run import (
+        Projection,
+        RunStart,
+        RunState,
+        RunStatus,
+        StepRecord,
+        StepStatus,
+    )
+
+RECORD = "record"
+# The database may be away for long: a flush is tried until it gets through. Waits above the
+# threshold become timers, so that the workflow task ends meanwhile.
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=15)
+)
+_LOCAL_RETRY_THRESHOLD = timedelta(seconds=3)
+_TIMEOUT = timedelta(seconds=10)
+# Local activities all run inside one workflow task, where no signal gets in and history does not
+# grow; after this many in a row a queued activity ends the task.
+INLINE_BURST = 50
+
+
+class Recorder:
+    """Writes a run's projection; `touch` marks a step, `flush` sends what is marked."""
+
+    def __init__(self, start: RunStart, state: RunState) -> None:
+        """Record for one run."""
+        self._start = start
+        self._state = state
+        self._dirty: dict[str, None] = {}
+        self._lock = asyncio.Lock()
+        self._inline = 0
+        self.recorded = RunStatus.RUNNING
+
+    def touch(self, path: str) -> None:
+        """Mark a step as changed."""
+        self._dirty[path] = None
+
+    def queued(self) -> None:
+        """Note that a queued activity or a timer ended the burst of inline steps."""
+        self._inline = 0
+
+    async def inline(self) -> None:
+        """Note an inline step; after `INLINE_BURST` of them flush through a queued activity."""
+        self._inline += 1
+        if self._inline >= INLINE_BURST:
+            self._inline = 0
+            await self.flush(queued=True)
+
+    async def catch_up(self) -> None:
+        """Flush when the run's status is no longer what was last sent: it woke up, say."""
+        if self.status() != self.recorded:
+            await self.flush()
+
+    async def flush(self, *, queued: bool = False) -> None:
+        """Send status and changed steps; nothing is sent when nothing changed."""
+        async with self._lock:
+            status = self.status()
+            if not self._dirty and status == self.recorded and not queued:
+                return
+            projection = self._projection(status)
+            self._publish_status(status)
+            payload = projection.model_dump(mode="json", exclude_none=True)
+            if queued:
+                await workflow.execute_activity(
+                    RECORD,
+                    payload,
+                    activity_id=f"record-{self._state.generation}-{projection.seq}",
+                    summary="keep the run's steps",
+                    start_to_close_timeout=_TIMEOUT,
+                    retry_policy=_RETRY,
+                )
+            else:
+                await workflow.execute_local_activity(
+                    RECORD,
+                    payload,
+                    activity_id=f"record-{self._state.generation}-{projection.seq}",
+                    start_to_close_timeout=_TIMEOUT,
+                    retry_policy=_RETRY,
+                    local_retry_threshold=_LOCAL_RETRY_THRESHOLD,
+                )
+            self.recorded = status
+            for record in projection.steps:
+                kept = self._state.steps.get(record.path)
+                if kept is not None and kept.status.done:
+                    # Parameters are needed for the projection only; the carried state stays small.
+                    kept.input = None
+
+    def status(self) -> RunStatus:
+        """Give the run's status; that of an open run follows from its steps."""
+        state = self._state
+        if state.status.terminal:
+            return state.status
+        if state.paused:
+            return RunStatus.PAUSED
+        active = [step for step in state.steps.values() if not step.status.done]
+        leaves = [step for step in active if step.type not in _CONTAINERS]
+        waiting = bool(leaves) and all(
+            step.status == StepStatus.WAITING for step in leaves
+        )
+        return RunStatus.WAITING if waiting else RunStatus.RUNNING
+
+    def _projection(self, status: RunStatus) -> Projection:
+        state = self._state
+        state.seq += 1
+        if not state.status.terminal:
+            state.status = status
+        paths, self._dirty = list(self._dirty), {}
+        waiting = [
+            step for step in state.steps.values() if step.status == StepStatus.WAITING
+        ]
+        deadlines = [step.until for step in waiting if step.until is not None]
+        return Projection(
+            workspace=self._start.workspace,
+            run_id=self._start.run_id,
+            seq=state.seq,
+            status=status,
+            steps=[
+                StepRecord.model_validate(
+                    state.steps[path].model_dump(exclude={"choice"})
+                )
+                for path in paths
+            ],
+            output=state.output,
+            error=state.error,
+            waiting_for="; ".join(step.note or step.id for step in waiting[:5]) or None,
+            until=min(deadlines, default=None),
+        )
+
+    def _publish_status(self, status: RunStatus) -> None:
+        """Show an open run's status as a search attribute; Temporal itself shows a closed one's."""
+        if status != self.recorded and not status.terminal:
+            workflow.upsert_search_attributes([RUN_STATUS.value_set(status.value)])
+        workflow.set_current_details(describe(self._start, self._state, workflow.now()))
+
+
+_CONTAINERS = frozenset({"condition", "switch", "parallel", "for_each"})
+_SHOWN = 40
+
+
+def describe(start: RunStart, state: RunState, now: datetime) -> str:
+    """Describe a run in Markdown, as Temporal's Web UI shows it under "current details"."""
+    definition = start.definition
+    lines = [
+        f"**{definition.title or definition.name}** version {start.version}: {state.status.value}",
+        "",
+        "| step | status | |",
+        "|---|---|---|",
+    ]
+    steps = list(state.steps.values())
+    for step in steps[-_SHOWN:]:
+        until = (
+            f" until {step.until:%Y-%m-%d %H:%M:%S} UTC"
+            if step.until and step.until > now
+            else ""
+        )
+        note = _cell(step.error.code if step.error else step.note)
+        lines.append(f"| {step.path} | {step.status.value} | {note}{until} |")
+    if state.error is not None:
+        lines += ["", f"Failed: {state.error.code}: {_cell(state.error.message)}"]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")[:200] if value else ""

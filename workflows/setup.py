@@ -1,0 +1,54 @@
+"""Connecting to Temporal, and what a namespace needs before the first run."""
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, TLSConfig
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
+
+_INDEXED = {
+    WORKSPACE.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    DEFINITION_VERSION.name: IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    RUN_STATUS.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    LEAD.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+}
+
+
+async def connect(
+    address: str,
+    namespace: str = "default",
+    *,
+    api_key: str | None = None,
+    tls: bool | TLSConfig = False,
+    lazy: bool = False,
+    runtime: Runtime | None = None,
+) -> Client:
+    """Connect with the Pydantic data converter; `lazy` connects at the first call."""
+    return await Client.connect(
+        address,
+        namespace=namespace,
+        api_key=api_key,
+        tls=tls or bool(api_key),
+        lazy=lazy,
+        runtime=runtime,
+        data_converter=pydantic_data_converter,
+    )
+
+
+async def prepare_namespace(client: Client) -> None:
+    """Register Sojourn's search attributes where they are missing.
+
+    Without them the first upsert fails its workflow task again and again.
+    """
+    for name, kind in _INDEXED.items():
+        request = AddSearchAttributesRequest(
+            namespace=client.namespace, search_attributes={name: kind}
+        )
+        try:
+            await client.operator_service.add_search_attributes(request)
+        except RPCError as error:
+            if error.status != RPCStatusCode.ALREADY_EXISTS:
+                raise

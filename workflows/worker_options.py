@@ -1,0 +1,65 @@
+"""The Temporal worker that runs the interpreter and the actions."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import (
+    SandboxedWorkflowRunner,
+    SandboxRestrictions,
+)
+
+from workflows.interpreter import Interpreter
+
+# Models are built once for the process instead of once for each run; they do no I/O and keep no
+# state but caches of parsed expressions. `workflows` itself stays inside the sandbox.
+_PASSED_THROUGH = (
+    "schemas",
+    "pydantic",
+    "pydantic_core",
+    "jsonschema_rs",
+    "re2",
+    "yaml",
+)
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """Give the sandbox in which the interpreter runs."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(
+        *_PASSED_THROUGH
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+def build_worker(
+    client: Client,
+    activities: Sequence[Callable[..., Any]],
+    *,
+    task_queue: str,
+    max_cached_workflows: int = 1000,
+    max_concurrent_activities: int = 100,
+    graceful_shutdown: timedelta = timedelta(seconds=20),
+    on_fatal_error: Callable[[BaseException], Any] | None = None,
+) -> Worker:
+    """Build a worker for the interpreter and the given activities; it does not run yet."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[Interpreter],
+        activities=activities,
+        workflow_runner=sandbox(),
+        max_cached_workflows=max_cached_workflows,
+        max_concurrent_activities=max_concurrent_activities,
+        max_concurrent_workflow_tasks=20,
+        graceful_shutdown_timeout=graceful_shutdown,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(
+            minimum=2, initial=5, maximum=20
+        ),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(
+            minimum=2, initial=5, maximum=20
+        ),
+        nonsticky_to_sticky_poll_ratio=0.5,
+        on_fatal_error=on_fatal_error,
+    )
