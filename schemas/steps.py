@@ -198,7 +198,9 @@ class Fail(StepBase):
     @model_validator(mode="after")
     def _fails(self) -> Self:
         if self.on_error != "fail":
-            raise ValueError("a fail step fails the run; 'on_error' has no meaning here")
+            raise ValueError(
+                "a fail step fails the run; 'on_error' has no meaning here"
+            )
         return self
 
 

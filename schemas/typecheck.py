@@ -201,7 +201,7 @@ class _Checker:
         for problem in problems:
             # A step that exists but cannot have run yet deserves a better word than "unknown".
             name = next(
-                (name for name in hidden if repr(name) in problem.message), None
+                (name for name in hidden if f'"{name}"' in problem.message), None
             )
             if name is not None:
                 message = f"the step {name!r} cannot have run before this one"

@@ -1,7 +1,7 @@
 """Checks at publish: everything wrong with a definition, each with path, position and hint."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -74,13 +74,19 @@ def _check(
     problems = _shape_limits(document.data)
     definition: Definition | None = None
     if not problems:
+        specs = catalogue.specs() if catalogue is not None else None
+        problems = _unknown_types(document.data.get("steps"), "steps", specs)
+        unknown = tuple(problem.path.removesuffix("type") for problem in problems)
         try:
             definition = Definition.model_validate(document.data)
         except ValidationError as error:
-            problems = [_from_pydantic(item, document.data) for item in error.errors()]
-    if definition is not None:
-        specs = catalogue.specs() if catalogue is not None else None
-        problems = [*_find_semantic_problems(definition, specs)]
+            shape = [_from_pydantic(item, document.data) for item in error.errors()]
+            # The fields of a step of an unknown type cannot be judged.
+            problems += [
+                item for item in shape if not (item.path + ".").startswith(unknown)
+            ]
+        if definition is not None:
+            problems += _find_semantic_problems(definition, specs)
     located = [_locate(problem, document) for problem in problems]
     return definition, sorted(located, key=_place)
 
@@ -115,8 +121,19 @@ def _limit(path: str, message: str) -> Problem:
     return Problem(code=ErrorCode.LIMIT_EXCEEDED, path=path, message=message)
 
 
+def _nested_lists(step: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give the raw step lists inside a raw step with their field paths."""
+    for key in ("then", "else", "do", "default"):
+        yield key, step.get(key)
+    for key in ("cases", "branches"):
+        entries = step.get(key)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, dict):
+                yield f"{key}[{index}].do", entry.get("do")
+
+
 def _measure(steps: Any, depth: int) -> tuple[int, int]:
-    """Count the steps of raw data and their depth, over all keys that can hold step lists."""
+    """Count the steps of raw data and their depth; stops counting just above the limit."""
     if not isinstance(steps, list):
         return 0, depth - 1
     count, deepest = 0, depth
@@ -124,20 +141,36 @@ def _measure(steps: Any, depth: int) -> tuple[int, int]:
         if not isinstance(step, dict):
             continue
         count += 1
-        lists = [step.get(key) for key in ("then", "else", "do", "default")]
-        for key in ("cases", "branches"):
-            entries = step.get(key)
-            if isinstance(entries, list):
-                lists += [
-                    entry.get("do") for entry in entries if isinstance(entry, dict)
-                ]
-        for nested in lists:
-            if depth > MAX_DEPTH:
-                break
+        if depth > MAX_DEPTH:
+            continue
+        for _, nested in _nested_lists(step):
             inner, reached = _measure(nested, depth + 1)
             count += inner
             deepest = max(deepest, reached)
     return count, deepest
+
+
+def _unknown_types(
+    steps: Any, path: str, specs: Mapping[str, ActionSpec] | None
+) -> list[Problem]:
+    if specs is None or not isinstance(steps, list):
+        return []
+    problems: list[Problem] = []
+    for index, step in enumerate(steps):
+        if not isinstance(step, dict):
+            continue
+        kind = step.get("type")
+        here = f"{path}[{index}]"
+        if isinstance(kind, str) and kind not in CONTROL_KINDS and kind not in specs:
+            near = get_close_matches(kind, [*CONTROL_KINDS, *specs], 1)
+            known = ", ".join([*CONTROL_KINDS, *specs])
+            hint = f"did you mean {near[0]!r}?" if near else f"known types: {known}"
+            message = f"the step type {kind!r} is not known, or not interpreted by this version"
+            problems.append(Problem(path=f"{here}.type", message=message, hint=hint))
+            continue
+        for field, nested in _nested_lists(step):
+            problems += _unknown_types(nested, f"{here}.{field}", specs)
+    return problems
 
 
 def _from_pydantic(item: Mapping[str, Any], data: Any) -> Problem:
@@ -181,7 +214,7 @@ def _find_semantic_problems(
     problems = [
         *_duplicate_ids(steps),
         *_bad_schemas(definition),
-        *_unknown_actions(steps, specs),
+        *_bad_parameters(steps, specs),
         *find_order_problems(definition.steps),
     ]
     # Types are only worth checking over a graph that holds together.
@@ -218,27 +251,15 @@ def _bad_schemas(definition: Definition) -> list[Problem]:
     return []
 
 
-def _unknown_actions(
+def _bad_parameters(
     steps: list[tuple[str, StepBase]], specs: Mapping[str, ActionSpec] | None
 ) -> list[Problem]:
-    if specs is None:
-        return []
-    problems: list[Problem] = []
-    for path, step in steps:
-        if not isinstance(step, ActionStep):
-            continue
-        if step.type not in specs:
-            near = get_close_matches(step.type, [*CONTROL_KINDS, *specs], 1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"known actions: {', '.join(specs)}"
-            )
-            message = f"the step type {step.type!r} is not known"
-            problems.append(Problem(path=f"{path}.type", message=message, hint=hint))
-        else:
-            problems += _parameter_problems(path, step, specs[step.type])
-    return problems
+    return [
+        problem
+        for path, step in steps
+        if specs is not None and isinstance(step, ActionStep) and step.type in specs
+        for problem in _parameter_problems(path, step, specs[step.type])
+    ]
 
 
 def _parameter_problems(path: str, step: ActionStep, spec: ActionSpec) -> list[Problem]:
