@@ -1,0 +1,272 @@
+"""Shared fixtures on real parts: one server of each kind for the whole suite.
+
+Modules of the product are imported inside the fixtures, so that a unit test that uses none of them
+starts at once.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from httpx2 import AsyncClient
+    from temporalio.client import Client
+    from temporalio.testing import WorkflowEnvironment
+    from temporalio.worker import Worker
+
+    from activities.services import Services
+    from db.engine import Database
+    from dev.mailbox import Mailbox
+    from dev.postgres import EmbeddedPostgres
+    from schemas.actions import Catalogue
+    from workflows.gateway import Gateway
+
+API_KEY = "test-key-0123456789"
+
+MakeDatabase = Callable[[], Awaitable[str]]
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[EmbeddedPostgres]":
+    """An embedded PostgreSQL server."""
+    from dev.postgres import EmbeddedPostgres
+
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: "EmbeddedPostgres") -> str:
+    """The URL of the server's maintenance database."""
+    return postgres.url()
+
+
+async def _create(postgres: "EmbeddedPostgres", name: str, template: str | None = None) -> str:
+    import asyncpg
+
+    connection = await asyncpg.connect(postgres.url())
+    try:
+        source = f'TEMPLATE "{template}"' if template else ""
+        await connection.execute(f'CREATE DATABASE "{name}" {source}')
+    finally:
+        await connection.close()
+    return postgres.url(name)
+
+
+@pytest.fixture(scope="session")
+async def empty_database(postgres: "EmbeddedPostgres") -> MakeDatabase:
+    """Call it for the URL of a new database without tables."""
+
+    async def make() -> str:
+        return await _create(postgres, f"empty_{uuid4().hex[:12]}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def migrated_database(postgres: "EmbeddedPostgres") -> MakeDatabase:
+    """Call it for the URL of a new migrated database of the caller's own."""
+    from db.migrate import upgrade
+
+    await upgrade(await _create(postgres, "template_migrated"))
+
+    async def make() -> str:
+        return await _create(postgres, f"test_{uuid4().hex[:12]}", "template_migrated")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def database_url(migrated_database: MakeDatabase) -> str:
+    """The URL of the suite's migrated database."""
+    return await migrated_database()
+
+
+@pytest.fixture(scope="session")
+async def database(database_url: str) -> "AsyncIterator[Database]":
+    """The suite's database."""
+    from db.engine import Database
+
+    found = Database(database_url)
+    yield found
+    await found.close()
+
+
+@pytest.fixture(scope="session")
+async def dev_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "AsyncIterator[WorkflowEnvironment]":
+    """Temporal's development server with its UI and our search attributes."""
+    from temporalio.testing import WorkflowEnvironment
+
+    from dev.ports import any_port
+    from dev.temporal import SERVER_FLAGS, find_program
+    from workflows.setup import prepare_namespace
+
+    store = tmp_path_factory.mktemp("temporal") / "temporal.db"
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=find_program("temporal"),
+        dev_server_database_filename=str(store),
+        dev_server_extra_args=SERVER_FLAGS,
+        ui=True,
+        ui_port=any_port(),
+    ) as environment:
+        await prepare_namespace(environment.client)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def temporal_address(dev_server: "WorkflowEnvironment") -> str:
+    """The development server's address, `host:port`."""
+    return dev_server.client.service_client.config.target_host
+
+
+@pytest.fixture(scope="session")
+async def client(temporal_address: str) -> "Client":
+    """A client of the development server, connected as the product connects."""
+    from workflows.setup import connect
+
+    return await connect(temporal_address)
+
+
+@pytest.fixture(scope="session")
+async def time_skipping() -> "AsyncIterator[WorkflowEnvironment]":
+    """Temporal's time-skipping test server; `time_skipping.client` skips while it awaits results."""
+    from temporalio.contrib.pydantic import pydantic_data_converter
+    from temporalio.testing import WorkflowEnvironment
+
+    from dev.temporal import find_program
+    from workflows.setup import prepare_namespace
+
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=find_program("temporal-test-server"),
+        data_converter=pydantic_data_converter,
+    ) as environment:
+        await prepare_namespace(environment.client)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def mail_server() -> "AsyncIterator[Mailbox]":
+    """The suite's SMTP server; tests take `smtp`, which empties it first."""
+    from dev.mailbox import Mailbox
+
+    server = Mailbox()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def smtp(mail_server: "Mailbox") -> "Iterator[Mailbox]":
+    """An empty mailbox: `.messages`, `.to(address)`, `await .wait_for(n)`, `.refuse`, `.url`."""
+    mail_server.clear()
+    mail_server.refuse = None
+    yield mail_server
+    mail_server.refuse = None
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> "Catalogue":
+    """Every action."""
+    from activities.registry import load
+
+    return load()
+
+
+@pytest.fixture(scope="session")
+async def services(database: "Database", mail_server: "Mailbox") -> "AsyncIterator[Services]":
+    """What actions use: the suite's database and mailbox, HTTP to loopback on any port."""
+    from activities.services import HttpConfig, MailConfig, Services
+
+    found = Services(
+        database=database,
+        mail=MailConfig.from_url(
+            mail_server.url,
+            from_address="Sojourn <sojourn@example.com>",
+            booking_url="https://booking.example.com/meet",
+        ),
+        http_config=HttpConfig(allow_cidrs=("127.0.0.0/8",), allow_ports=tuple(range(1024, 65536))),
+    )
+    yield found
+    await found.aclose()
+
+
+@pytest.fixture(scope="session")
+def task_queue() -> str:
+    """The task queue that `worker` polls and `gateway` starts runs on."""
+    return "sojourn"
+
+
+@pytest.fixture(scope="session")
+async def worker(
+    client: "Client", services: "Services", task_queue: str
+) -> "AsyncIterator[Worker]":
+    """A running worker with every action, on the development server."""
+    from activities.registry import load
+    from workflows.worker_options import build_worker
+
+    async with build_worker(
+        client,
+        load().activities(services),
+        task_queue=task_queue,
+        graceful_shutdown=timedelta(seconds=2),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway(client: "Client", task_queue: str) -> "Gateway":
+    """The API's way to the development server."""
+    from workflows.gateway import Gateway
+
+    return Gateway(client, task_queue=task_queue)
+
+
+@pytest.fixture(scope="session")
+def app(database: "Database", gateway: "Gateway", catalogue: "Catalogue") -> "FastAPI":
+    """The API over the suite's database and Temporal; take `worker` too where runs must run."""
+    from api.app import create_app
+    from api.config import ApiConfig
+
+    return create_app(
+        database=database,
+        gateway=gateway,
+        catalogue=catalogue,
+        config=ApiConfig(api_key=API_KEY, public_url="http://testserver"),
+    )
+
+
+@pytest.fixture
+async def api(app: "FastAPI") -> "AsyncIterator[AsyncClient]":
+    """An HTTP client of the app, in process, that sends the API key."""
+    from httpx2 import ASGITransport, AsyncClient
+
+    async with AsyncClient(
+        transport=ASGITransport(app=app),
+        base_url="http://testserver",
+        headers={"Authorization": f"Bearer {API_KEY}"},
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for browser tests."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert found is not None, "no Chromium; 'make test' installs it for root where apt-get is there"
+    return found
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parent.parent
