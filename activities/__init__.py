@@ -1,0 +1,1 @@
+"""Actions: one file per outside system, found by `activities.registry.load`."""

@@ -1,0 +1,157 @@
+"""Builds the mail message: addresses parsed and re-serialised, headers that cannot be broken."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+
+import css_inline
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+
+from activities.errors import ActionError
+from schemas.errors import ErrorCode
+
+MAX_RECIPIENTS = 50
+MAX_HEADER = 998  # characters of a line, RFC 5322 section 2.1.1
+_BROKEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_NAMED = re.compile(r"^\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]+)>\s*$")
+_STRUCTURAL = frozenset(
+    {
+        "authentication-results",
+        "bcc",
+        "cc",
+        "date",
+        "delivered-to",
+        "dkim-signature",
+        "from",
+        "message-id",
+        "mime-version",
+        "received",
+        "reply-to",
+        "return-path",
+        "sender",
+        "subject",
+        "to",
+    }
+)
+_STRUCTURAL_PREFIXES = ("content-", "resent-", "arc-")
+
+
+def parse_address(text: str) -> Address:
+    """Read one `address` or `Name <address>`; raises ValueError without repeating the text."""
+    if _BROKEN.search(text):
+        raise ValueError("an address must not hold line breaks or control characters")
+    named = _NAMED.match(text)
+    name = named["name"].strip().strip('"') if named else ""
+    try:
+        valid: ValidatedEmail = validate_email(
+            named["address"] if named else text.strip(),
+            check_deliverability=False,
+            # Internal domains such as mail.local are the operator's business.
+            globally_deliverable=False,
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"not one mail address: {error}") from error
+    address = valid.ascii_email or valid.normalized
+    local, _, domain = address.rpartition("@")
+    return Address(display_name=name, username=local, domain=domain)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse extra headers that break the message or replace one that Sojourn sets.
+
+    Raises ValueError naming the header.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name[:64]!r} is not a header name")
+        lowered = name.lower()
+        if lowered in _STRUCTURAL or lowered.startswith(_STRUCTURAL_PREFIXES):
+            raise ValueError(f"the header {name} is set by Sojourn")
+        check_line(f"the header {name}", value)
+
+
+def check_line(what: str, value: str) -> None:
+    """Refuse a header value with a line break, a control character, or above 998 characters."""
+    if _BROKEN.search(value):
+        raise ValueError(f"{what} must not hold line breaks or control characters")
+    if len(value) > MAX_HEADER:
+        raise ValueError(f"{what} is longer than {MAX_HEADER} characters")
+
+
+def message_id(step_key: str, domain: str) -> str:
+    """Make the Message-ID of a step: the same over all attempts, so that receivers can dedupe."""
+    return f"<{hashlib.sha256(step_key.encode()).hexdigest()[:32]}@{domain}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Everything one message is made of; `headers` have passed `check_headers`."""
+
+    message_id: str
+    sender: Address
+    to: tuple[Address, ...]
+    subject: str
+    cc: tuple[Address, ...] = ()
+    reply_to: Address | None = None
+    text: str | None = None
+    html: str | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def build(mail: Mail) -> EmailMessage:
+    """Build the message; HTML styles go inline, text and HTML become alternatives.
+
+    Raises ActionError INVALID_INPUT for a subject that would break the header.
+    """
+    subject = mail.subject.strip()
+    try:
+        check_line("the subject", subject)
+    except ValueError as error:
+        raise ActionError(str(error), code=ErrorCode.INVALID_INPUT, retryable=False) from error
+    message = EmailMessage(policy=SMTP)
+    message["Message-ID"] = mail.message_id
+    message["Date"] = datetime.now(UTC)
+    message["From"] = mail.sender
+    message["To"] = mail.to
+    if mail.cc:
+        message["Cc"] = mail.cc
+    if mail.reply_to is not None:
+        message["Reply-To"] = mail.reply_to
+    message["Subject"] = subject
+    for name, value in (mail.headers or {}).items():
+        message[name] = value
+    if mail.text is not None:
+        # Quoted-printable passes every server; 8bit needs one that says it can.
+        message.set_content(mail.text, cte=_encoding(mail.text))
+    if mail.html is not None:
+        html = inline_styles(mail.html)
+        if mail.text is None:
+            message.set_content(html, subtype="html", cte=_encoding(html))
+        else:
+            message.add_alternative(html, subtype="html", cte=_encoding(html))
+    return message
+
+
+def inline_styles(html: str) -> str:
+    """Move `<style>` rules into style attributes, as mail clients need; never fetches anything."""
+    if "<style" not in html.lower():
+        return html
+    try:
+        return css_inline.inline(html, load_remote_stylesheets=False, keep_at_rules=True)
+    except css_inline.InlineError as error:
+        raise ActionError(
+            f"the styles of the HTML part cannot be read: {error}",
+            code=ErrorCode.INVALID_INPUT,
+            retryable=False,
+        ) from error
+
+
+def _encoding(text: str) -> str:
+    plain = text.isascii() and all(len(line) <= MAX_HEADER for line in text.splitlines())
+    return "7bit" if plain else "quoted-printable"

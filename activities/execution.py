@@ -1,0 +1,155 @@
+"""Runs one attempt of an action inside a Temporal activity."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.backoff import next_delay
+from activities.context import ActionContext
+from activities.errors import ActionError, invalid_input, is_retryable
+from activities.services import Services
+from schemas.actions import StepContext
+from schemas.errors import ErrorCode, SojournError
+from schemas.policies import Retry
+from schemas.run import MAX_OUTPUT_BYTES
+
+if TYPE_CHECKING:
+    from activities.registry import Action
+
+HEARTBEAT_EVERY = timedelta(seconds=3)
+_random = Random()  # noqa: S311 - spreads retries, guards nothing
+_logger = logging.getLogger(__name__)
+
+
+async def execute(entry: "Action", services: Services, params: Any, context: Any) -> Any:
+    """Validate, run and cap one attempt; every failure leaves as an ApplicationError.
+
+    `params` are the step's rendered parameters, `context` a dumped StepContext. Returns the
+    result as JSON values, at most MAX_OUTPUT_BYTES of them.
+    """
+    info = activity.info()
+    retry = Retry()
+    try:
+        step = read_context(context)
+        retry = Retry.model_validate(step.retry)
+        parsed = entry.params.model_validate(params)
+        scope = ActionContext(
+            step=step,
+            services=services,
+            attempt=info.attempt,
+            timeout=info.start_to_close_timeout or entry.timeout,
+        )
+        with structlog.contextvars.bound_contextvars(
+            correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
+        ):
+            async with _heartbeats(entry.heartbeat, info):
+                result = await entry.function(parsed, scope)
+        return dump_result(entry.name, result)
+    except ValidationError as error:
+        fault = invalid_input(entry.name, error)
+        raise application_error(fault, retry, info.attempt) from error
+    except SojournError as error:
+        raise application_error(error, retry, info.attempt) from error
+    except Exception as error:
+        _logger.exception("action %s failed in an unforeseen way", entry.name)
+        fault = ActionError(
+            f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
+        )
+        raise application_error(fault, retry, info.attempt) from error
+
+
+def read_context(value: Any) -> StepContext:
+    """Read the activity's second argument; raises ActionError INVALID_INPUT if it is none."""
+    try:
+        return StepContext.model_validate(value)
+    except ValidationError as error:
+        raise invalid_input("the step context", error, "context") from error
+
+
+def dump_result(name: str, result: BaseModel) -> Any:
+    """Turn a result into JSON values.
+
+    Raises LIMIT_EXCEEDED where its JSON is above MAX_OUTPUT_BYTES: a larger one would be refused
+    by the server after the work was done, and the work retried.
+    """
+    size = len(to_json(result, by_alias=True))
+    if size > MAX_OUTPUT_BYTES:
+        raise ActionError(
+            f"the result of {name} has {size:,} bytes; a step keeps at most {MAX_OUTPUT_BYTES:,}",
+            code=ErrorCode.LIMIT_EXCEEDED,
+            retryable=False,
+            details={"bytes": size, "limit": MAX_OUTPUT_BYTES},
+        )
+    return result.model_dump(mode="json", by_alias=True)
+
+
+def application_error(
+    error: SojournError, retry: Retry | None = None, attempt: int = 1
+) -> ApplicationError:
+    """Turn an error into Temporal's, typed with our code and timed by the step's retry policy.
+
+    `only` and `except` narrow what is retried; neither makes a permanent error retryable.
+    Without a policy the activity's own backoff applies.
+    """
+    code = str(error.code)
+    retryable = is_retryable(error)
+    if retry is not None:
+        retryable = retryable and code not in retry.except_
+        retryable = retryable and (not retry.only or code in retry.only)
+    delay: timedelta | None = None
+    if retry is not None and retryable:
+        delay = next_delay(retry, attempt, _random, error.retry_after)
+    return ApplicationError(
+        error.message,
+        _details(error),
+        type=code,
+        non_retryable=not retryable,
+        next_retry_delay=delay,
+    )
+
+
+def _details(error: SojournError) -> dict[str, Any]:
+    details = dict(error.details)
+    if error.hint is not None:
+        details["hint"] = error.hint
+    if error.problems:
+        details["problems"] = [
+            problem.model_dump(mode="json", exclude_none=True) for problem in error.problems
+        ]
+    return details
+
+
+@asynccontextmanager
+async def _heartbeats(wanted: bool, info: activity.Info) -> AsyncIterator[None]:
+    """Heartbeat in the background: a lost worker is noticed early, and a cancel gets through."""
+    if info.is_local or not (wanted or info.heartbeat_timeout):
+        yield
+        return
+    every = HEARTBEAT_EVERY
+    if info.heartbeat_timeout:
+        every = min(every, info.heartbeat_timeout / 3)
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            activity.heartbeat()
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        # A failed heartbeat must not undo finished work: the server's timeout judges it instead.
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            _logger.warning("heartbeats stopped early: %r", outcome)

@@ -1,0 +1,350 @@
+"""The `http` action: one request to an outside system, through the guarded client."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Literal, Self
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from activities._reading import Body, parse_json, read_body
+from activities.context import ActionContext
+from activities.errors import ActionError
+from activities.registry import action
+from schemas.errors import ErrorCode
+
+MAX_REDIRECTS = 3
+_UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({408, 425, 429})
+# Framing and routing belong to the client; a step may not forge them.
+_OWN_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_CREDENTIALS = ("authorization", "cookie")
+_EXPECT = re.compile(r"^(?:(?P<klass>[1-5])xx|(?P<low>[1-5]\d\d)(?:-(?P<high>[1-5]\d\d))?)$")
+_HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")
+_HEADER_BREAK = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+Status = Annotated[int, Field(ge=100, le=599)]
+Scalar = str | int | float | bool
+
+
+class HttpParams(BaseModel):
+    """Parameters of `http`."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, title="http")
+
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    url: str = Field(
+        min_length=1,
+        max_length=8192,
+        description="http or https; internal addresses need the operator's leave",
+        examples=["https://api.example.com/leads"],
+    )
+    headers: dict[str, str] = Field(default_factory=dict, description="request headers")
+    query: dict[str, Scalar | list[Scalar] | None] = Field(
+        default_factory=dict, description="added to the URL; a list repeats its name, null drops it"
+    )
+    json_: Any = Field(default=None, alias="json", description="body sent as JSON")
+    body: str | None = Field(default=None, description="body sent as it is, as UTF-8")
+    form: dict[str, Scalar | list[Scalar]] | None = Field(
+        default=None, description="body sent as application/x-www-form-urlencoded"
+    )
+    expect: list[Status | str] = Field(
+        default=["2xx"],
+        min_length=1,
+        max_length=20,
+        description="statuses that are success: numbers, classes such as 2xx, ranges 200-299",
+        examples=[["2xx", 404]],
+    )
+    follow_redirects: bool = Field(
+        default=False, description="follow at most 3, never from https to http"
+    )
+    output: Literal["auto", "json", "text", "none"] = Field(
+        default="auto", description="how the body is kept; auto goes by the content type"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        check_url(value)
+        return value
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name[:64]!r} is not a header name")
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"the header {name} is set by Sojourn")
+            if _HEADER_BREAK.search(text):
+                raise ValueError(f"the header {name} must not hold line breaks")
+        return value
+
+    @field_validator("expect")
+    @classmethod
+    def _expect(cls, value: list[int | str]) -> list[int | str]:
+        for entry in value:
+            if isinstance(entry, str) and not _EXPECT.fullmatch(entry):
+                raise ValueError(f"{entry[:20]!r} is no status; write 404, '2xx' or '200-299'")
+        return value
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        given = [
+            name
+            for name, field in (("json", "json_"), ("body", "body"), ("form", "form"))
+            if field in self.model_fields_set and getattr(self, field) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give one body, not {' and '.join(given)}")
+        return self
+
+    def expects(self, status: int) -> bool:
+        """Tell whether a status is success."""
+        return any(_matches(entry, status) for entry in self.expect)
+
+
+class HttpResult(BaseModel):
+    """What came back; `body` is JSON, a text, or null."""
+
+    status: int
+    headers: dict[str, str] = Field(description="names in lower case; repeated ones joined")
+    body: Any = None
+    url: str = Field(description="the address that answered, after redirects")
+
+
+@action("http", heartbeat=True)
+async def http(params: HttpParams, context: ActionContext) -> HttpResult:
+    """Send one HTTP request and keep its answer.
+
+    POST, PUT, PATCH and DELETE carry an `Idempotency-Key` made from the step key, the same over
+    all attempts. Raises HTTP_ERROR (retryable for 5xx, 408, 425, 429 and lost connections),
+    FORBIDDEN for a target that is not public, LIMIT_EXCEEDED for an answer too large,
+    STEP_TIMEOUT.
+    """
+    try:
+        async with asyncio.timeout(context.budget):
+            return await _exchange(params, context)
+    except TimeoutError as error:
+        raise ActionError(
+            f"no whole answer within {context.budget:g} s",
+            code=ErrorCode.STEP_TIMEOUT,
+            details={"method": params.method},
+        ) from error
+    except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
+        raise _invalid(f"the request cannot be sent: {error}") from error
+    except httpx2.TransportError as error:
+        raise ActionError(
+            f"the connection failed: {type(error).__name__}: {error}", code=ErrorCode.HTTP_ERROR
+        ) from error
+
+
+async def _exchange(params: HttpParams, context: ActionContext) -> HttpResult:
+    client = context.services.http
+    headers = {name.lower(): text for name, text in params.headers.items()}
+    headers["accept-encoding"] = "gzip"
+    if params.method in _UNSAFE:
+        key = hashlib.sha256(context.step.key.encode()).hexdigest()
+        headers.setdefault("idempotency-key", key)
+    request = client.build_request(
+        params.method, _with_query(params), headers=headers, timeout=context.budget, **_body(params)
+    )
+    for hop in range(MAX_REDIRECTS + 1):
+        response = await client.send(request, stream=True, follow_redirects=False)
+        try:
+            follow = params.follow_redirects and not params.expects(response.status_code)
+            if follow and response.status_code in _REDIRECTS and "location" in response.headers:
+                if hop == MAX_REDIRECTS:
+                    raise ActionError(
+                        f"more than {MAX_REDIRECTS} redirects",
+                        code=ErrorCode.HTTP_ERROR,
+                        retryable=False,
+                    )
+                request = _redirected(client, request, response)
+                continue
+            return await _result(params, response)
+        finally:
+            await response.aclose()
+    raise AssertionError("unreachable: the last hop returns or raises")
+
+
+async def _result(params: HttpParams, response: httpx2.Response) -> HttpResult:
+    status = response.status_code
+    if not params.expects(status):
+        raise _unexpected(response, await read_body(response))
+    kept: Any = None
+    if params.output != "none":
+        body = await read_body(response)
+        body.check_kept()
+        kept = _parsed(params.output, response, body)
+    return HttpResult(
+        status=status,
+        headers={name.lower(): text for name, text in response.headers.items()},
+        body=kept,
+        url=str(response.request.url),
+    )
+
+
+def _parsed(output: str, response: httpx2.Response, body: Body) -> Any:
+    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    if output != "text" and not body.data.strip():
+        return None
+    is_json = kind == "application/json" or kind.endswith("+json")
+    if output == "json" or (output == "auto" and is_json):
+        return parse_json(body.data)
+    return body.text(response)
+
+
+def _unexpected(response: httpx2.Response, body: Body) -> ActionError:
+    status = response.status_code
+    transient = status >= 500 or status in _TRANSIENT
+    return ActionError(
+        f"{response.request.method} {response.request.url.host} answered {status}"
+        f" {response.reason_phrase}".rstrip(),
+        code=ErrorCode.HTTP_ERROR,
+        retryable=transient,
+        retry_after=retry_after(response.headers) if transient else None,
+        details={"status": status, "body": body.excerpt(response)},
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Read Retry-After as seconds from now: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:10])
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def check_url(text: str) -> httpx2.URL:
+    """Read a URL that a step may name: absolute, http or https, no user in it.
+
+    Raises ValueError. Which addresses may be reached is decided when the connection is made.
+    """
+    try:
+        url = httpx2.URL(text)
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise ValueError(f"not a URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("the URL must begin with http:// or https:// and name a host")
+    if url.userinfo:
+        raise ValueError("the URL must not hold a user or password; use the header Authorization")
+    if "\\" in text or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError("the URL must not hold spaces, backslashes or control characters")
+    return url
+
+
+def _with_query(params: HttpParams) -> httpx2.URL:
+    url = httpx2.URL(params.url)
+    extra = [
+        (name, _written(one))
+        for name, value in params.query.items()
+        if value is not None
+        for one in (value if isinstance(value, list) else [value])
+    ]
+    return url.copy_with(params=[*url.params.multi_items(), *extra]) if extra else url
+
+
+def _body(params: HttpParams) -> dict[str, Any]:
+    if params.form is not None:
+        fields = {
+            name: [_written(one) for one in value] if isinstance(value, list) else _written(value)
+            for name, value in params.form.items()
+        }
+        return {"data": fields}
+    if params.body is not None:
+        return {"content": params.body.encode()}
+    if "json_" in params.model_fields_set:
+        return {"json": params.json_}
+    return {}
+
+
+def _redirected(
+    client: httpx2.AsyncClient, request: httpx2.Request, response: httpx2.Response
+) -> httpx2.Request:
+    """Build the request of the next hop, as RFC 9110 15.4 and browsers do."""
+    try:
+        target = check_url(str(request.url.join(response.headers["location"])))
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise _refused_redirect(f"to a bad URL: {error}") from error
+    if request.url.scheme == "https" and target.scheme != "https":
+        raise _refused_redirect("from https to http")
+    status, method = response.status_code, request.method
+    headers = httpx2.Headers(request.headers)
+    del headers["host"]
+    if _origin(target) != _origin(request.url):
+        for name in _CREDENTIALS:
+            headers.pop(name, None)
+    content: bytes | None = request.content
+    if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+        method, content = "GET", None
+    if content is None or method in ("GET", "HEAD"):
+        content = None
+        for name in ("content-length", "content-type", "transfer-encoding", "idempotency-key"):
+            headers.pop(name, None)
+    return client.build_request(
+        method,
+        target,
+        headers=headers,
+        content=content,
+        timeout=request.extensions["timeout"].get("read"),
+    )
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host.lower(), url.port or (443 if url.scheme == "https" else 80)
+
+
+def _matches(entry: int | str, status: int) -> bool:
+    if isinstance(entry, int):
+        return entry == status
+    found = _EXPECT.fullmatch(entry)
+    if found is None:
+        return False
+    if found["klass"]:
+        return status // 100 == int(found["klass"])
+    return int(found["low"]) <= status <= int(found["high"] or found["low"])
+
+
+def _written(value: Scalar) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _refused_redirect(how: str) -> ActionError:
+    return ActionError(
+        f"a redirect {how} is not followed", code=ErrorCode.HTTP_ERROR, retryable=False
+    )
+
+
+def _invalid(message: str) -> ActionError:
+    return ActionError(message, code=ErrorCode.INVALID_INPUT, retryable=False)

@@ -1,0 +1,47 @@
+"""The `record` activity: writes a run's changes to its row, in one transaction."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.services import Services
+from db import runs
+from schemas.errors import ErrorCode, SojournError
+from schemas.run import Projection
+
+_logger = logging.getLogger(__name__)
+
+
+def build(services: Services) -> list[Callable[..., Any]]:
+    """Give the activities of this module for a worker."""
+
+    @activity.defn(name="record")
+    async def record(projection: Any) -> None:
+        await apply(services, Projection.model_validate(projection))
+
+    return [record]
+
+
+async def apply(services: Services, projection: Projection) -> bool:
+    """Apply one projection; gives False where the row is already newer or final.
+
+    While the database is away every attempt fails with a retryable error, without limit on our
+    side: a run waits for its row rather than failing.
+    """
+    if services.database is None:
+        raise ApplicationError(
+            "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
+        )
+    try:
+        async with services.database.session() as session:
+            return await runs.project(session, projection)
+    except (SojournError, SQLAlchemyError, OSError) as error:
+        _logger.warning("run %s is not recorded yet: %s", projection.run_id, error)
+        raise ApplicationError(
+            f"the run is not recorded yet: {type(error).__name__}",
+            type=str(ErrorCode.DATABASE_UNAVAILABLE),
+        ) from error

@@ -1,0 +1,168 @@
+"""The catalogue of actions: `@action` declares one, `load` finds all of them."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel
+from temporalio import activity
+
+import activities
+from activities.context import ActionContext
+from activities.errors import ActionError
+from activities.services import Services
+from schemas.actions import ActionSpec
+from schemas.policies import DEFAULT_TIMEOUT
+from schemas.steps import CONTROL_KINDS
+
+__all__ = ["Action", "ActionError", "Registry", "action", "load"]
+
+ENTRY_POINTS = "sojourn.actions"
+INTERNAL = ("verdict", "choose", "check", "record")
+_MARK = "__sojourn_action__"
+
+ActionFunction = Callable[[Any, ActionContext], Awaitable[BaseModel]]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One declared action: its name, models and the function that does the work."""
+
+    name: str
+    summary: str
+    function: ActionFunction
+    params: type[BaseModel]
+    result: type[BaseModel]
+    timeout: timedelta
+    heartbeat: bool
+
+    def spec(self) -> ActionSpec:
+        """Give the catalogue entry, with JSON Schemas made from the models."""
+        return ActionSpec(
+            name=self.name,
+            summary=self.summary,
+            params=self.params.model_json_schema(by_alias=True, mode="validation"),
+            result=self.result.model_json_schema(by_alias=True, mode="serialization"),
+            timeout=self.timeout,
+        )
+
+
+def action(
+    name: str, *, timeout: timedelta = DEFAULT_TIMEOUT, heartbeat: bool = False
+) -> Callable[[_F], _F]:
+    """Declare `async def f(params: Params, context: ActionContext) -> Result` as an action.
+
+    Both models give the JSON Schemas; the function's first docstring line is the summary.
+    `timeout` is the default of one attempt, `heartbeat` tells the server of progress meanwhile.
+    Raises TypeError for a function of another shape.
+    """
+
+    def declare(function: _F) -> _F:
+        hints = get_type_hints(function)
+        names = list(inspect.signature(function).parameters)
+        models = [hints.get(names[0]) if names else None, hints.get("return")]
+        if (
+            len(names) != 2
+            or not inspect.iscoroutinefunction(function)
+            or not all(isinstance(model, type) and issubclass(model, BaseModel) for model in models)
+        ):
+            raise TypeError(
+                f"action {name!r} must be 'async def f(params: Model, context: ActionContext)"
+                " -> Model'"
+            )
+        declared = Action(
+            name=name,
+            summary=(inspect.getdoc(function) or name).splitlines()[0],
+            function=function,
+            params=hints[names[0]],
+            result=hints["return"],
+            timeout=timeout,
+            heartbeat=heartbeat,
+        )
+        setattr(function, _MARK, declared)
+        return function
+
+    return declare
+
+
+class Registry:
+    """Every action known to this process; implements `schemas.actions.Catalogue`."""
+
+    def __init__(self, actions: Iterable[Action]) -> None:
+        """Collect the actions; raises ValueError for a name that is taken."""
+        self._actions: dict[str, Action] = {}
+        for entry in sorted(actions, key=lambda entry: entry.name):
+            taken = self._actions.get(entry.name)
+            if taken is not None and taken.function is not entry.function:
+                raise ValueError(f"two actions are named {entry.name!r}")
+            if entry.name in CONTROL_KINDS or entry.name in INTERNAL:
+                raise ValueError(f"{entry.name!r} is a word of the language, not free for actions")
+            self._actions[entry.name] = entry
+
+    @cached_property
+    def _specs(self) -> Mapping[str, ActionSpec]:
+        return MappingProxyType({name: entry.spec() for name, entry in self._actions.items()})
+
+    def specs(self) -> Mapping[str, ActionSpec]:
+        """Action name to its catalogue entry, in the order of names."""
+        return self._specs
+
+    def get(self, name: str) -> Action:
+        """Give one action; raises KeyError if there is none of that name."""
+        return self._actions[name]
+
+    def activities(self, services: Services) -> list[Callable[..., Any]]:
+        """Give every Temporal activity of a worker: all actions, then the interpreter's own."""
+        # Imported here: these modules use this one's types.
+        from activities import conditions, records
+
+        return [
+            *(_activity(entry, services) for entry in self._actions.values()),
+            *conditions.build(services),
+            *records.build(services),
+        ]
+
+
+def _activity(entry: Action, services: Services) -> Callable[..., Any]:
+    from activities.execution import execute
+
+    # Any, not dict: a wrongly typed argument must reach our validation. If the SDK refused it
+    # while decoding, the server would retry the attempt without end.
+    @activity.defn(name=entry.name)
+    async def run(params: Any, context: Any) -> Any:
+        return await execute(entry, services, params, context)
+
+    return run
+
+
+def load() -> Registry:
+    """Find all actions: this package's modules, then the entry points `sojourn.actions`.
+
+    An entry point names an action function or a module of them.
+    """
+    found: list[Action] = []
+    for module in pkgutil.iter_modules(activities.__path__):
+        # Private modules hold no actions, and one of them takes seconds to import.
+        if not module.name.startswith("_"):
+            found += _actions_of(importlib.import_module(f"{activities.__name__}.{module.name}"))
+    for point in entry_points(group=ENTRY_POINTS):
+        loaded = point.load()
+        declared = _actions_of(loaded)
+        if not declared:
+            raise TypeError(f"entry point {point.name!r} ({point.value}) holds no @action function")
+        found += declared
+    return Registry(found)
+
+
+def _actions_of(holder: Any) -> list[Action]:
+    candidates = [holder, *(vars(holder).values() if inspect.ismodule(holder) else ())]
+    marks = [getattr(item, _MARK, None) for item in candidates if inspect.isfunction(item)]
+    return [mark for mark in marks if isinstance(mark, Action)]

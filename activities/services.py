@@ -1,0 +1,135 @@
+"""What actions use of the world; a composition root builds it from the settings."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httpx2
+
+from activities._client import guarded_client
+from activities._ssrf import TargetPolicy
+from db.engine import Database
+
+Tls = Literal["none", "starttls", "opportunistic", "implicit"]
+_TLS_OPTIONS: dict[str, Tls] = {
+    "required": "starttls",
+    "true": "starttls",
+    "1": "starttls",
+    "auto": "opportunistic",
+    "false": "none",
+    "0": "none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MailConfig:
+    """How mail leaves; `from_address` may be `Name <address>`.
+
+    `tls`: none, starttls (required), opportunistic (starttls if the server offers it), implicit.
+    """
+
+    host: str = "localhost"
+    port: int = 1025
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Tls = "opportunistic"
+    from_address: str | None = None
+    booking_url: str | None = None
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, from_address: str | None = None, booking_url: str | None = None
+    ) -> "MailConfig":
+        """Read `smtp://user:password@host:port?starttls=required|auto|false` or `smtps://…`.
+
+        Raises ValueError for anything else; the message never holds the password.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("the SMTP URL must be smtp://host:port or smtps://host:port")
+        implicit = parts.scheme == "smtps"
+        option = parse_qs(parts.query).get("starttls", ["auto"])[0].lower()
+        if option not in _TLS_OPTIONS:
+            raise ValueError("starttls in the SMTP URL must be required, auto or false")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or (465 if implicit else 25),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            tls="implicit" if implicit else _TLS_OPTIONS[option],
+            from_address=from_address,
+            booking_url=booking_url,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """What requests may reach beyond public addresses on ports 80 and 443."""
+
+    allow_cidrs: tuple[str, ...] = ()
+    allow_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AiConfig:
+    """Where models are; without a base URL the vendor's own.
+
+    The host of a base URL may be internal: the operator named it. `default_model` is used by
+    steps that name none, as `provider:model`.
+    """
+
+    openai_base_url: str | None = None
+    openai_api_key: str | None = field(default=None, repr=False)
+    anthropic_base_url: str | None = None
+    anthropic_api_key: str | None = field(default=None, repr=False)
+    default_model: str | None = None
+    allow_cidrs: tuple[str, ...] = ()
+
+
+@dataclass
+class Services:
+    """The database, mail, HTTP and AI of a worker.
+
+    Build it inside the event loop that uses it, and `aclose` it there. `http` and `ai_http` are
+    guarded clients: nothing else in Sojourn may open an HTTP connection.
+    """
+
+    database: Database | None = None
+    mail: MailConfig = field(default_factory=MailConfig)
+    http_config: HttpConfig = field(default_factory=HttpConfig)
+    ai: AiConfig = field(default_factory=AiConfig)
+
+    @cached_property
+    def http_policy(self) -> TargetPolicy:
+        """Where steps may send requests."""
+        return TargetPolicy.of(self.http_config.allow_cidrs, self.http_config.allow_ports)
+
+    @cached_property
+    def http(self) -> httpx2.AsyncClient:
+        """The client of http steps."""
+        return guarded_client(self.http_policy)
+
+    @cached_property
+    def ai_http(self) -> httpx2.AsyncClient:
+        """The client of AI steps: the operator's base URLs are open to it."""
+        urls = [self.ai.openai_base_url, self.ai.anthropic_base_url]
+        return guarded_client(
+            TargetPolicy.of(
+                self.ai.allow_cidrs, origins=[_origin(url) for url in urls if url is not None]
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened; the database is its owner's to close."""
+        for name in ("http", "ai_http"):
+            client = self.__dict__.pop(name, None)
+            if isinstance(client, httpx2.AsyncClient):
+                await client.aclose()
+
+
+def _origin(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"the base URL {url!r} must be http:// or https://")
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
