@@ -1,0 +1,129 @@
+"""The connection pool, and sessions whose errors are ours."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from db.base import dump_json
+from db.url import normalise_url
+from schemas.errors import ErrorCode, InputError, UnavailableError
+
+# Seconds. Connecting and waiting for a free connection each stay inside what a caller is promised.
+CONNECT_TIMEOUT = 2.0
+POOL_TIMEOUT = 2.0
+STATEMENT_TIMEOUT = 15.0
+RETRY_AFTER = 5.0
+
+# SQLSTATE classes and codes after which the same request may succeed: connection lost, resources
+# short, operator intervention, deadlock and serialisation, lock not available, read-only replica.
+_TRANSIENT = ("08", "53", "57", "58", "40", "55P03", "25006")
+# A character that PostgreSQL's text or JSONB cannot hold: 22021, 22P05.
+_BAD_CHARACTER = ("22021", "22P05")
+
+
+def unavailable(cause: BaseException) -> UnavailableError:
+    """Return the error that callers see when PostgreSQL does not answer; names no address."""
+    return UnavailableError(
+        "the database does not answer",
+        code=ErrorCode.DATABASE_UNAVAILABLE,
+        retry_after=RETRY_AFTER,
+        details={"cause": type(cause).__name__},
+    )
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Prepare a pool of at most `pool_size` connections; connects when first used."""
+        self.url = normalise_url(url)
+        self.engine: AsyncEngine = create_async_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT,
+            pool_pre_ping=True,
+            json_serializer=dump_json,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT,
+                "command_timeout": STATEMENT_TIMEOUT + CONNECT_TIMEOUT,
+                "server_settings": {
+                    "application_name": "sojourn",
+                    "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
+                    "idle_in_transaction_session_timeout": "60s",
+                },
+            },
+        )
+        sa.event.listen(self.engine.sync_engine, "do_connect", _connect)
+        sa.event.listen(self.engine.sync_engine, "handle_error", _translate)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction: commits at the end, rolls back on any error.
+
+        Raises UnavailableError (DATABASE_UNAVAILABLE) when PostgreSQL cannot be reached or goes
+        away meanwhile; the transaction may then have been committed or not.
+        """
+        try:
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                yield session
+                await session.commit()
+        except PoolTimeoutError as error:
+            raise unavailable(error) from error
+
+    async def ping(self, deadline: float = 1.0) -> None:
+        """Return if PostgreSQL answers within `deadline` seconds; raises UnavailableError."""
+        try:
+            async with asyncio.timeout(deadline), self.session() as session:
+                await (await session.connection()).execute(sa.text("SELECT 1"))
+        except TimeoutError as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _connect(
+    dialect: Dialect, record: object, arguments: list[Any], options: dict[str, Any]
+) -> DBAPIConnection:
+    try:
+        return dialect.connect(*arguments, **options)
+    except (
+        OSError,
+        DBAPIError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    ) as error:
+        raise unavailable(error) from error
+    except Exception as error:
+        loaded = dialect.loaded_dbapi
+        if isinstance(error, loaded.Error):
+            raise unavailable(error) from error
+        raise
+
+
+def _translate(context: ExceptionContext) -> BaseException | None:
+    error = context.original_exception
+    # A failed ping only makes the pool connect anew.
+    if context.is_pre_ping or isinstance(error, UnavailableError):
+        return None
+    if context.is_disconnect or isinstance(error, OSError):
+        return unavailable(error)
+    state = getattr(error, "sqlstate", None) or getattr(
+        error.__cause__, "sqlstate", None
+    )
+    if isinstance(state, str) and state.startswith(_TRANSIENT):
+        return unavailable(error)
+    if isinstance(state, str) and state in _BAD_CHARACTER:
+        return InputError("text holds U+0000, which cannot be stored")
+    return None

@@ -1,0 +1,206 @@
+"""Writing what a run says about itself: one statement for the row and all its steps."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from db.base import clean_text, dump_json, now
+from db.run_steps import RunStep
+from db.run_table import OPEN, Run
+from schemas.errors import InputError
+from schemas.run import ErrorInfo, Projection, RunStatus, StepRecord, StepStatus
+
+# Steps of one projection take the positions seq * _STRIDE + 1, 2, …
+_STRIDE = 100_000
+_OPEN_LIST = ", ".join(f"'{status.value}'" for status in OPEN)
+
+# The column of each array that `_STEPS` unnests. JSON travels as text: an array of text is cheap
+# to send, and json (unlike jsonb_to_recordset) takes "\\u0000" inside.
+_COLUMNS: dict[str, str] = {
+    "path": "text",
+    "id": "text",
+    "type": "text",
+    "title": "text",
+    "status": "text",
+    "attempts": "integer",
+    "input": "text",
+    "output": "text",
+    "error": "text",
+    "error_code": "text",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "duration_ms": "bigint",
+    "until": "timestamptz",
+    "note": "text",
+}
+_JSON = frozenset({"input", "output", "error"})
+_KEEP = frozenset({"input", "started_at"})
+
+_UPDATE = f"""
+UPDATE runs SET
+    seq = CAST(:seq AS integer), status = CAST(:status AS text),
+    output = CAST(CAST(:output AS text) AS json), error = CAST(CAST(:error AS text) AS json),
+    waiting_for = CAST(:waiting_for AS text), until = CAST(:until AS timestamptz),
+    started_at = coalesce(started_at, CAST(:now AS timestamptz)),
+    finished_at = CAST(:finished_at AS timestamptz),
+    updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
+WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
+    AND seq < CAST(:seq AS integer) AND status IN ({_OPEN_LIST})
+RETURNING id
+"""
+
+
+def _with_steps() -> str:
+    arrays = ", ".join(
+        f"CAST(:s_{name} AS {kind}[])" for name, kind in _COLUMNS.items()
+    )
+    values = ", ".join(
+        f"CAST(step.{name} AS json)" if name in _JSON else f"step.{name}"
+        for name in _COLUMNS
+    )
+    changes = ", ".join(
+        f"{name} = coalesce(excluded.{name}, run_steps.{name})"
+        if name in _KEEP
+        else f"{name} = excluded.{name}"
+        for name in _COLUMNS
+        if name != "path"
+    )
+    return f"""
+WITH hit AS ({_UPDATE}), written AS (
+    INSERT INTO run_steps (run_id, workspace, position, {", ".join(_COLUMNS)})
+    SELECT hit.id, CAST(:workspace AS text), CAST(:base AS bigint) + step.place, {values}
+    FROM hit CROSS JOIN unnest({arrays}) WITH ORDINALITY AS step ({", ".join(_COLUMNS)}, place)
+    ON CONFLICT (run_id, path) DO UPDATE SET {changes}
+)
+SELECT id FROM hit
+"""
+
+
+_RUN_ONLY = sa.text(_UPDATE)
+_RUN_AND_STEPS = sa.text(_with_steps())
+
+
+async def project(session: AsyncSession, projection: Projection) -> bool:
+    """Apply a projection; False if a newer one was applied, or the run is closed or unknown.
+
+    One statement: a second delivery finds its `seq` taken and changes nothing. The session must
+    not hold changes of the same run.
+    """
+    if len(projection.steps) >= _STRIDE:
+        raise InputError(
+            f"a projection of {len(projection.steps)} steps; at most {_STRIDE - 1}"
+        )
+    moment = now()
+    parameters: dict[str, Any] = {
+        "run_id": projection.run_id,
+        "workspace": projection.workspace,
+        "seq": projection.seq,
+        "status": projection.status.value,
+        "output": _json(projection.output),
+        "error": _error(projection.error),
+        "waiting_for": clean_text(projection.waiting_for),
+        "until": projection.until,
+        "now": moment,
+        "finished_at": moment if projection.status.terminal else None,
+    }
+    statement = _RUN_ONLY
+    if projection.steps:
+        statement = _RUN_AND_STEPS
+        parameters["base"] = projection.seq * _STRIDE
+        # ON CONFLICT may touch a row once only: of two records of one step the later counts.
+        rows = [
+            _row(step)
+            for step in {step.path: step for step in projection.steps}.values()
+        ]
+        for name in _COLUMNS:
+            parameters[f"s_{name}"] = [row[name] for row in rows]
+    connection = await session.connection()
+    return (await connection.execute(statement, parameters)).first() is not None
+
+
+async def close(
+    session: AsyncSession,
+    workspace: str,
+    run_id: str,
+    status: RunStatus,
+    *,
+    error: ErrorInfo | None = None,
+    output: Any = None,
+    finished_at: datetime | None = None,
+) -> bool:
+    """Give an open run the final `status` that Temporal reports; False if it was closed before.
+
+    For runs that could not say so themselves (terminated, timed out). Their open steps become
+    cancelled.
+    """
+    if not status.terminal:
+        raise ValueError(f"{status} is not a final status")
+    moment = finished_at or now()
+    closing = (
+        sa.update(Run)
+        .where(
+            col(Run.id) == run_id,
+            col(Run.workspace) == workspace,
+            col(Run.status).in_(OPEN),
+        )
+        .values(
+            status=status,
+            error=error.model_dump(mode="json") if error else None,
+            output=output,
+            waiting_for=None,
+            until=None,
+            finished_at=moment,
+            updated_at=now(),
+            checked_at=now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if (await session.exec(closing)).rowcount == 0:
+        return False
+    open_steps = (
+        sa.update(RunStep)
+        .where(
+            col(RunStep.run_id) == run_id,
+            col(RunStep.status).in_([step for step in StepStatus if not step.done]),
+        )
+        .values(status=StepStatus.CANCELLED, finished_at=moment, until=None)
+        .execution_options(synchronize_session=False)
+    )
+    await session.exec(open_steps)
+    return True
+
+
+def _row(step: StepRecord) -> dict[str, Any]:
+    duration: int | None = None
+    if step.started_at and step.finished_at:
+        duration = max(
+            0, round((step.finished_at - step.started_at).total_seconds() * 1000)
+        )
+    return {
+        "path": clean_text(step.path),
+        "id": clean_text(step.id),
+        "type": clean_text(step.type),
+        "title": clean_text(step.title),
+        "status": step.status.value,
+        "attempts": step.attempts,
+        "input": _json(step.input),
+        "output": _json(step.output),
+        "error": _error(step.error),
+        "error_code": clean_text(step.error.code) if step.error else None,
+        "started_at": step.started_at,
+        "finished_at": step.finished_at,
+        "duration_ms": duration,
+        "until": step.until,
+        "note": clean_text(step.note),
+    }
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else dump_json(value)
+
+
+def _error(error: ErrorInfo | None) -> str | None:
+    return None if error is None else dump_json(error.model_dump(mode="json"))

@@ -1,0 +1,61 @@
+"""The table of runs; `db.runs` has the queries."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from db.base import JSON_TEXT, enum_type, now
+from db.ids import new_id
+from schemas.run import TERMINAL, RunStatus
+
+OPEN = tuple(status for status in RunStatus if status not in TERMINAL)
+_OPEN_SQL = sa.text(
+    "status IN ('queued', 'running', 'waiting', 'paused', 'compensating')"
+)
+
+
+class Run(SQLModel, table=True):
+    """One run. `error` is {code, message, step, details}; `until` is when its next timer ends.
+
+    `temporal_run_id` is the first execution's id. A trigger refuses to change a final status.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        sa.Index("ix_runs_created", "workspace", "created_at", "id"),
+        sa.Index("ix_runs_definition", "workspace", "definition", "created_at", "id"),
+        sa.Index("ix_runs_status", "workspace", "status", "created_at", "id"),
+        sa.Index(
+            "ix_runs_lead",
+            "workspace",
+            "lead_id",
+            "created_at",
+            "id",
+            postgresql_where=sa.text("lead_id IS NOT NULL"),
+        ),
+        sa.Index("ix_runs_open", "checked_at", postgresql_where=_OPEN_SQL),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace: str
+    definition: str
+    version: int
+    status: RunStatus = Field(default=RunStatus.QUEUED, sa_type=enum_type(RunStatus))
+    input: dict[str, Any] = Field(default_factory=dict, sa_type=JSON_TEXT)
+    output: Any = Field(default=None, sa_type=JSON_TEXT, nullable=True)
+    error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TEXT)
+    lead_id: str | None = None
+    priority: int = 3
+    seq: int = 0
+    waiting_for: str | None = None
+    until: datetime | None = None
+    workflow_id: str
+    temporal_run_id: str | None = None
+    correlation_id: str | None = None
+    created_at: datetime = Field(default_factory=now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime = Field(default_factory=now)
+    checked_at: datetime = Field(default_factory=now)
