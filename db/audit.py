@@ -14,7 +14,7 @@ from db.ids import new_id
 class AuditEntry(SQLModel, table=True):
     """One deed: `actor` did `action` (run.start) to `subject` (its id or name)."""
 
-    __tablename__ = "audit_entries"
+    __tablename__ = "audit_entries"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (sa.Index(None, "workspace", "created_at", "id"),)
 
     id: str = Field(default_factory=new_id, primary_key=True)

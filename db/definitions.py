@@ -30,7 +30,7 @@ class VersionStatus(StrEnum):
 class Definition(SQLModel, table=True):
     """A definition's name and which of its versions runs start with."""
 
-    __tablename__ = "definitions"
+    __tablename__ = "definitions"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (
         sa.UniqueConstraint("workspace", "name"),
         sa.Index(None, "workspace", "created_at", "id"),
@@ -52,7 +52,7 @@ class Version(SQLModel, table=True):
     A trigger refuses every change of a version that is no longer a draft, but its deprecation.
     """
 
-    __tablename__ = "definition_versions"
+    __tablename__ = "definition_versions"  # pyright: ignore[reportAssignmentType]
 
     definition_id: str = Field(
         primary_key=True, foreign_key="definitions.id", ondelete="CASCADE"

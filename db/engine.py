@@ -1,12 +1,13 @@
 """The connection pool, and sessions whose errors are ours."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -63,11 +64,11 @@ class Database:
                 },
             },
         )
-        sa.event.listen(self.engine.sync_engine, "do_connect", _connect)
-        sa.event.listen(self.engine.sync_engine, "handle_error", _translate)
+        event.listen(self.engine.sync_engine, "do_connect", _connect)
+        event.listen(self.engine.sync_engine, "handle_error", _translate)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self) -> AsyncGenerator[AsyncSession]:
         """Open a transaction: commits at the end, rolls back on any error.
 
         Raises UnavailableError (DATABASE_UNAVAILABLE) when PostgreSQL cannot be reached or goes

@@ -20,7 +20,7 @@ class Form(SQLModel, table=True):
     {"email": "work_email", "name": "full_name"}.
     """
 
-    __tablename__ = "forms"
+    __tablename__ = "forms"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (sa.UniqueConstraint("workspace", "name"),)
 
     id: str = Field(default_factory=new_id, primary_key=True)

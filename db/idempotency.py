@@ -16,7 +16,7 @@ from schemas.errors import ConflictError, ErrorCode, UnavailableError
 class IdempotencyKey(SQLModel, table=True):
     """Which run a key has made; `fingerprint` is the hash of the request it came with."""
 
-    __tablename__ = "idempotency_keys"
+    __tablename__ = "idempotency_keys"  # pyright: ignore[reportAssignmentType]
 
     workspace: str = Field(primary_key=True)
     key: str = Field(primary_key=True)

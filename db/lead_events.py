@@ -44,7 +44,7 @@ class LeadEvent(SQLModel, table=True):
     the same event counts once.
     """
 
-    __tablename__ = "lead_events"
+    __tablename__ = "lead_events"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (
         sa.Index("ix_lead_events_lead", "lead_id", "kind", "at"),
         sa.Index("ix_lead_events_created", "lead_id", "created_at", "id"),
@@ -114,7 +114,7 @@ async def add_event(
         .returning(col(LeadEvent.id))
     )
     if (await session.exec(statement)).first() is None:
-        if (await session.exec(sa.select(leads.c.id).where(known))).first() is None:
+        if (await session.scalars(sa.select(leads.c.id).where(known))).first() is None:
             raise NotFoundError(f"there is no lead {lead_id!r}")
         return False
     moved = ["last_activity_at"] + ([_LAST[kind]] if kind in _LAST else [])

@@ -33,7 +33,7 @@ __all__ = [
 class Lead(SQLModel, table=True):
     """One lead; `fields` holds all else that forms and steps have stored about it."""
 
-    __tablename__ = "leads"
+    __tablename__ = "leads"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (
         sa.UniqueConstraint("workspace", "email"),
         sa.Index(None, "workspace", "created_at", "id"),

@@ -14,7 +14,7 @@ from schemas.run import StepStatus
 class RunStep(SQLModel, table=True):
     """One step of a run. `position` grows in the order in which the steps first appeared."""
 
-    __tablename__ = "run_steps"
+    __tablename__ = "run_steps"  # pyright: ignore[reportAssignmentType]
 
     run_id: str = Field(primary_key=True, foreign_key="runs.id", ondelete="CASCADE")
     path: str = Field(primary_key=True)

@@ -22,7 +22,7 @@ class Run(SQLModel, table=True):
     `temporal_run_id` is the first execution's id. A trigger refuses to change a final status.
     """
 
-    __tablename__ = "runs"
+    __tablename__ = "runs"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (
         sa.Index("ix_runs_created", "workspace", "created_at", "id"),
         sa.Index("ix_runs_definition", "workspace", "definition", "created_at", "id"),

@@ -15,7 +15,7 @@ from schemas.errors import NotFoundError
 class Template(SQLModel, table=True):
     """A Liquid template of a mail; without `html` the mail has a text part only."""
 
-    __tablename__ = "templates"
+    __tablename__ = "templates"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (sa.UniqueConstraint("workspace", "name"),)
 
     id: str = Field(default_factory=new_id, primary_key=True)
