@@ -1,0 +1,115 @@
+"""The API process: HTTP over the database and Temporal, and the reconciler."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from fastapi import FastAPI
+from temporalio.client import Client
+
+from activities.registry import load
+from api.app import create_app
+from api.config import ApiConfig
+from api.reconciler import run_reconciler
+from db.engine import Database
+from process import QuietServer, main_of, stop_on_signals
+from settings import Settings, SettingsError, reveal
+from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
+from workflows.setup import connect
+
+# Seconds that open answers, event streams among them, get at a stop.
+_GRACE = 5
+
+
+async def connect_lazily(settings: Settings, telemetry: Telemetry) -> Client:
+    """Give a client that connects at its first call, so that the API boots without Temporal."""
+    return await connect(
+        settings.temporal_address,
+        settings.temporal_namespace,
+        api_key=reveal(settings.temporal_api_key),
+        tls=settings.tls,
+        lazy=True,
+        runtime=telemetry.runtime,
+    )
+
+
+def build_app(
+    settings: Settings, *, database: Database, client: Client, telemetry: Telemetry
+) -> FastAPI:
+    """Build the API with its reconciler; raises SettingsError without an API key."""
+    key = reveal(settings.api_key)
+    if key is None:
+        raise SettingsError("settings are missing or wrong:\n  SOJOURN_API_KEY is required")
+    gateway = MeteredGateway(telemetry, client, task_queue=settings.task_queue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        reconciling = asyncio.create_task(
+            run_reconciler(database, gateway, every=settings.reconcile_every)
+        )
+        yield
+        reconciling.cancel()
+        with suppress(asyncio.CancelledError):
+            await reconciling
+
+    app = create_app(
+        database=database,
+        gateway=gateway,
+        catalogue=load(),
+        config=ApiConfig(
+            api_key=key,
+            workspace=settings.workspace,
+            public_url=settings.public_url,
+            timescale=settings.timescale,
+            render_metrics=telemetry.render,
+        ),
+        lifespan=lifespan,
+    )
+    app.add_middleware(MeteringMiddleware, telemetry=telemetry)
+    return app
+
+
+def build_server(settings: Settings, app: FastAPI) -> QuietServer:
+    """Build the HTTP server; it does not listen yet."""
+    return QuietServer(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Run the API process until it is told to stop."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    telemetry = Telemetry()
+    database = settings.database()
+    client = await connect_lazily(settings, telemetry)
+    server = build_server(
+        settings, build_app(settings, database=database, client=client, telemetry=telemetry)
+    )
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    try:
+        await serving
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """Run the API with the settings of the environment."""
+    main_of("api", serve)
+
+
+if __name__ == "__main__":
+    main()

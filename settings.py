@@ -1,0 +1,199 @@
+"""Settings of every process, from the environment and from an `.env` file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from temporalio.client import TLSConfig
+
+from activities.services import AiConfig, HttpConfig, MailConfig, Services
+from db.engine import Database
+from db.url import normalise_url
+from schemas.errors import InputError
+
+
+def _plain(name: str) -> AliasChoices:
+    """Give the names of a variable that other programs know without our prefix."""
+    return AliasChoices(name, f"SOJOURN_{name}")
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names each, with its environment variable."""
+
+
+class Settings(BaseSettings):
+    """What the worker, the API and the CLI are told by their environment.
+
+    Every variable has the prefix `SOJOURN_`, except `DATABASE_URL`, `TEMPORAL_*` and `SMTP_URL`.
+    Times are in seconds. Secrets never appear in a representation of this object.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SOJOURN_", env_file=".env", extra="ignore", populate_by_name=True
+    )
+
+    database_url: SecretStr = Field(validation_alias=_plain("DATABASE_URL"))
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+
+    temporal_address: str = Field(
+        default="localhost:7233", validation_alias=_plain("TEMPORAL_ADDRESS")
+    )
+    temporal_namespace: str = Field(
+        default="default", validation_alias=_plain("TEMPORAL_NAMESPACE")
+    )
+    temporal_api_key: SecretStr | None = Field(
+        default=None, validation_alias=_plain("TEMPORAL_API_KEY")
+    )
+    temporal_tls: bool = Field(default=False, validation_alias=_plain("TEMPORAL_TLS"))
+    temporal_tls_ca: Path | None = Field(default=None, validation_alias=_plain("TEMPORAL_TLS_CA"))
+    temporal_tls_cert: Path | None = Field(
+        default=None, validation_alias=_plain("TEMPORAL_TLS_CERT")
+    )
+    temporal_tls_key: Path | None = Field(default=None, validation_alias=_plain("TEMPORAL_TLS_KEY"))
+    task_queue: str = "sojourn"
+
+    api_key: SecretStr | None = None
+    workspace: str = "default"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    public_url: str | None = None
+    reconcile_every: float = Field(default=15.0, gt=0)
+
+    smtp_url: SecretStr = Field(
+        default=SecretStr("smtp://localhost:1025"), validation_alias=_plain("SMTP_URL")
+    )
+    mail_from: str | None = None
+    booking_url: str | None = None
+
+    http_allow_cidrs: Annotated[list[str], NoDecode] = []
+    http_allow_ports: Annotated[list[int], NoDecode] = []
+
+    ai_model: str | None = None
+    ai_openai_base_url: str | None = None
+    ai_openai_api_key: SecretStr | None = None
+    ai_anthropic_base_url: str | None = None
+    ai_anthropic_api_key: SecretStr | None = None
+    ai_allow_cidrs: Annotated[list[str], NoDecode] = []
+
+    timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
+    max_cached_workflows: int = Field(default=1000, ge=0)
+    max_concurrent_activities: int = Field(default=100, ge=1)
+    shutdown_grace: float = Field(default=20.0, ge=0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("http_allow_cidrs", "http_allow_ports", "ai_allow_cidrs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        try:
+            normalise_url(value.get_secret_value())
+        except InputError as error:
+            raise ValueError(error.message) from None
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, value: SecretStr) -> SecretStr:
+        MailConfig.from_url(value.get_secret_value())
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("must have at least 16 characters")
+        return value
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is reached: `public_url`, or this host and port."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def tls(self) -> bool | TLSConfig:
+        """How to speak to Temporal: plain, TLS, or TLS with a certificate of our own."""
+        if self.temporal_tls_cert is None and self.temporal_tls_ca is None:
+            return self.temporal_tls
+        return TLSConfig(
+            server_root_ca_cert=_read(self.temporal_tls_ca),
+            client_cert=_read(self.temporal_tls_cert),
+            client_private_key=_read(self.temporal_tls_key),
+        )
+
+    def database(self) -> Database:
+        """Build the pool of connections; nothing is connected yet."""
+        return Database(self.database_url.get_secret_value(), pool_size=self.database_pool_size)
+
+    def services(self, database: Database) -> Services:
+        """Build what the actions use; call it inside the event loop that runs them."""
+        return Services(
+            database=database,
+            mail=MailConfig.from_url(
+                self.smtp_url.get_secret_value(),
+                from_address=self.mail_from,
+                booking_url=self.booking_url,
+            ),
+            http_config=HttpConfig(
+                allow_cidrs=tuple(self.http_allow_cidrs), allow_ports=tuple(self.http_allow_ports)
+            ),
+            ai=AiConfig(
+                openai_base_url=self.ai_openai_base_url,
+                openai_api_key=reveal(self.ai_openai_api_key),
+                anthropic_base_url=self.ai_anthropic_base_url,
+                anthropic_api_key=reveal(self.ai_anthropic_api_key),
+                default_model=self.ai_model,
+                allow_cidrs=tuple(self.ai_allow_cidrs),
+            ),
+        )
+
+
+def reveal(secret: SecretStr | None) -> str | None:
+    """Give the value of a secret that may be unset."""
+    return None if secret is None else secret.get_secret_value()
+
+
+def _read(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read the settings; raises SettingsError that names each wrong variable."""
+    try:
+        return Settings(_env_file=env_file)  # pyright: ignore[reportCallIssue]
+    except ValidationError as error:
+        lines = [
+            f"{_variable(problem['loc'])} {_said(problem['type'], problem['msg'])}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("settings are missing or wrong:\n  " + "\n  ".join(lines)) from None
+
+
+def _said(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "is required"
+    return "is wrong: " + message.removeprefix("Value error, ")
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    if name.isupper() or name not in Settings.model_fields:
+        return name
+    return f"SOJOURN_{name.upper()}"
+
+
+def database_place(url: str) -> str:
+    """Give host, port and name of a database, without the password, for people to read."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 5432}{parts.path}"

@@ -1,0 +1,143 @@
+"""The worker process: runs definitions and actions until it is told to stop."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import timedelta
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.registry import load
+from db.engine import Database
+from process import QuietServer, main_of, stop_on_signals
+from settings import Settings, reveal
+from telemetry import Telemetry
+from workflows.setup import connect
+from workflows.worker_options import build_worker
+
+_log = logging.getLogger("sojourn.worker")
+# Seconds between attempts to reach Temporal at start, and after the grace period until a worker
+# that does not close is ended.
+_RETRY = 2.0
+_STUCK = 10.0
+
+
+async def connect_when_there(settings: Settings, telemetry: Telemetry) -> Client:
+    """Connect to Temporal, trying again until it answers."""
+    while True:
+        try:
+            return await connect(
+                settings.temporal_address,
+                settings.temporal_namespace,
+                api_key=reveal(settings.temporal_api_key),
+                tls=settings.tls,
+                runtime=telemetry.runtime,
+            )
+        except (RuntimeError, RPCError) as error:
+            _log.warning("no Temporal at %s yet: %s", settings.temporal_address, error)
+            await asyncio.sleep(_RETRY)
+
+
+async def work(
+    settings: Settings, client: Client, database: Database, stop: asyncio.Event
+) -> None:
+    """Run one worker until `stop` is set, then let its activities finish.
+
+    Raises what the worker died of.
+    """
+    services = settings.services(database)
+    worker = build_worker(
+        client,
+        load().activities(services),
+        task_queue=settings.task_queue,
+        max_cached_workflows=settings.max_cached_workflows,
+        max_concurrent_activities=settings.max_concurrent_activities,
+        graceful_shutdown=timedelta(seconds=settings.shutdown_grace),
+    )
+    try:
+        await _run(worker, stop, settings.shutdown_grace + _STUCK)
+    finally:
+        await services.aclose()
+
+
+async def _run(worker: Worker, stop: asyncio.Event, limit: float) -> None:
+    running = asyncio.create_task(worker.run())
+    stopping = asyncio.create_task(stop.wait())
+    _log.info("worker polls %r", worker.task_queue)
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not running.done():
+        async with asyncio.timeout(limit):
+            await worker.shutdown()
+    await running
+
+
+def _metrics_server(settings: Settings, telemetry: Telemetry, client: Client) -> QuietServer:
+    async def metrics(_: Request) -> Response:
+        text = await asyncio.to_thread(telemetry.render)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def healthz(_: Request) -> Response:
+        healthy = False
+        with suppress(TimeoutError, RPCError, RuntimeError):
+            async with asyncio.timeout(1.0):
+                healthy = await client.service_client.check_health()
+        status = "ok" if healthy else "Temporal does not answer"
+        return JSONResponse({"status": status}, 200 if healthy else 503)
+
+    app = Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
+    server = QuietServer(
+        uvicorn.Config(
+            app,
+            host=settings.metrics_host,
+            port=settings.metrics_port or 0,
+            log_config=None,
+            lifespan="off",
+            server_header=False,
+        )
+    )
+    return server
+
+
+async def serve(settings: Settings) -> None:
+    """Run the worker process: the worker, and its metrics where a port is set."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    telemetry = Telemetry()
+    connecting = asyncio.create_task(connect_when_there(settings, telemetry))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not connecting.done():
+        connecting.cancel()
+        return
+    client = connecting.result()
+    database = settings.database()
+    pages: asyncio.Task[None] | None = None
+    server: QuietServer | None = None
+    if settings.metrics_port is not None:
+        server = _metrics_server(settings, telemetry, client)
+        pages = asyncio.create_task(server.serve())
+    try:
+        await work(settings, client, database, stop)
+    finally:
+        if server is not None and pages is not None:
+            server.should_exit = True
+            await pages
+        await database.close()
+
+
+def main() -> None:
+    """Run the worker with the settings of the environment."""
+    main_of("worker", serve)
+
+
+if __name__ == "__main__":
+    main()
