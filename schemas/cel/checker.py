@@ -7,7 +7,7 @@ from typing import Final
 
 from schemas.cel import ast
 from schemas.cel.functions import FUNCTIONS, call_problem, unknown_function
-from schemas.cel.functions_text import compiled_pattern
+from schemas.cel.functions_text import compiled_pattern, pattern_cost
 from schemas.cel.parser import parse
 from schemas.cel.problems import nearest, quoted
 from schemas.cel.registry import Function
@@ -212,6 +212,7 @@ class _Checker:
     def _pattern(self, node: ast.Node) -> None:
         if isinstance(node, ast.Literal) and isinstance(node.value, str):
             try:
+                pattern_cost(node.value)
                 compiled_pattern(node.value)
             except ExpressionError as error:
                 self._problem(error.message, node.offset)

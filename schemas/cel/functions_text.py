@@ -1,5 +1,6 @@
 """Functions over strings, and `size`."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -8,22 +9,28 @@ from typing import Any, Final
 
 import re2
 
-from schemas.cel.budget import Evaluation, built, check_entries, check_length
+from schemas.cel.budget import (
+    BudgetExceeded,
+    Evaluation,
+    built,
+    check_entries,
+    check_length,
+)
 from schemas.cel.functions_time import duration_text, timestamp_text
 from schemas.cel.registry import Function
 from schemas.cel.values import int64, kind_of, uint64
 from schemas.errors import ExpressionError
 
-MAX_PATTERN = 512  # characters
-_PATTERN_MEMORY: Final = 1 << 20  # bytes that one compiled pattern may take
+MAX_PATTERN = 256  # characters
+_PATTERN_MEMORY: Final = 1 << 18  # bytes that one compiled pattern may take
+_REPETITION: Final = re.compile(r"\{[0-9]*,?([0-9]+)")
+_MOST_REPETITIONS: Final = 1_000  # RE2 refuses more, nested ones multiplied
 _SEARCHED: Final = 32_768
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def compiled_pattern(pattern: str) -> Any:
     """Compile a pattern in RE2's syntax; raises ExpressionError for a wrong or too large one."""
-    if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters")
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
@@ -42,16 +49,25 @@ def compiled_pattern(pattern: str) -> Any:
         raise ExpressionError(f"invalid pattern: {shown[:200]}") from None
 
 
-def _matches(evaluation: Evaluation, text: str, pattern: str) -> bool:
-    """Search with RE2, linear in the text; a step per 16 pairs of 64 characters with the pattern's.
-
-    A pattern's size is not its length (`a{1000}`): digits in braces weigh in as a repetition.
-    """
+def pattern_cost(pattern: str) -> int:
+    """Return the steps to compile a pattern: Unicode classes and repetitions weigh the most."""
     if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters")
-    evaluation.charge(16 + len(pattern) // 4 + (len(text) * (8 + len(pattern)) >> 10))
+        raise BudgetExceeded(f"the pattern is longer than {MAX_PATTERN} characters")
+    repetitions = 1
+    for most in _REPETITION.findall(pattern):
+        repetitions = min(repetitions * max(int(most), 1), _MOST_REPETITIONS)
+    classes = pattern.lower().count("\\p")
+    return 16 + (len(pattern) + 240 * classes) * (2 + (repetitions >> 3))
+
+
+def _matches(evaluation: Evaluation, text: str, pattern: str) -> bool:
+    """Search with RE2, whose worst case is the text's length by the compiled pattern's size."""
+    evaluation.charge(pattern_cost(pattern))
+    compiled = compiled_pattern(pattern)
+    length = len(text) if text.isascii() else len(text) * 2
+    evaluation.charge(length * compiled.programsize >> 7)
     try:
-        return compiled_pattern(pattern).search(text) is not None
+        return compiled.search(text) is not None
     except UnicodeEncodeError:
         raise ExpressionError("the string is not valid Unicode") from None
 

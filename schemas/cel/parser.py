@@ -163,14 +163,11 @@ class _Parser:
         signs = 0
         while self._accept(token.kind):
             signs += 1
-        if token.kind == "-" and self._token.kind == "int":
-            literal = self._literal_int(negative=True)
-            operand = self._postfix(literal)
-            signs -= 1
-        elif self._token.kind in ("!", "-"):
+        if token.kind == "-" and signs == 1 and self._token.kind == "int":
+            return self._postfix(self._literal_int(negative=True))
+        if self._token.kind in ("!", "-"):
             raise self._unexpected("a value")
-        else:
-            operand = self._postfix(self._primary())
+        operand = self._postfix(self._primary())
         if signs % 2 == 0:
             return operand
         return ast.Unary(
