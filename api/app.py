@@ -1,0 +1,62 @@
+"""The FastAPI application: everything it needs comes in as an argument."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+
+from api.auth import authenticate
+from api.config import ApiConfig
+from api.content import refuse_unstorable
+from api.correlation import CorrelationMiddleware
+from api.errors import add_error_handlers
+from api.guard import GuardMiddleware
+from api.openapi import TAGS, describe
+from api.routes import api_router, process_router
+from db.engine import Database
+from schemas.actions import Catalogue
+from workflows.gateway import Gateway
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+def create_app(
+    *,
+    database: Database,
+    gateway: Gateway,
+    catalogue: Catalogue,
+    config: ApiConfig,
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
+
+    Nothing is connected here: the app answers 503 for what is away, and recovers by itself.
+    """
+    app = FastAPI(
+        title="Sojourn",
+        summary="Durable workflows written as data.",
+        version="1",
+        openapi_url="/api/v1/openapi.json",
+        docs_url="/api/v1/docs",
+        redoc_url=None,
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(authenticate), Depends(refuse_unstorable)],
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.database = database
+    app.state.gateway = gateway
+    app.state.catalogue = catalogue
+    app.state.config = config
+    add_error_handlers(app)
+    app.include_router(api_router, prefix="/api/v1")
+    app.include_router(process_router)
+    describe(app, server=config.public_url)
+    # The last one added is the outermost: the guard answers within the request id.
+    app.add_middleware(GuardMiddleware, max_body_bytes=config.max_body_bytes)
+    app.add_middleware(CorrelationMiddleware)
+    return app

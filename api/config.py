@@ -1,0 +1,36 @@
+"""What the API needs to know from the settings; the composition root fills it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.definition import MAX_BYTES
+from schemas.run import MAX_INPUT_BYTES
+
+
+def _no_metrics() -> bytes:
+    return b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """Settings of the API; sizes are in bytes, times in seconds.
+
+    `timescale` divides the timers of runs started here (a development aid, 1 in production).
+    `render_metrics` gives the text exposition that `/metrics` answers with.
+    """
+
+    api_key: str
+    workspace: str = "default"
+    public_url: str | None = None
+    timescale: float = 1.0
+    max_definition_bytes: int = MAX_BYTES
+    max_input_bytes: int = MAX_INPUT_BYTES
+    # A body may hold more than the input itself: keys, lead, tracking.
+    max_body_bytes: int = MAX_INPUT_BYTES + 64 * 1024
+    state_deadline: float = 1.0
+    render_metrics: Callable[[], bytes] = _no_metrics
+
+    def __post_init__(self) -> None:
+        """Refuse an empty key: it would open the API to everybody."""
+        if not self.api_key:
+            raise ValueError("the API key is empty; set SOJOURN_API_KEY")

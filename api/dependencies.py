@@ -1,0 +1,54 @@
+"""What the routes are given: database, gateway, catalogue, configuration, workspace."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.config import ApiConfig
+from db.engine import Database
+from schemas.actions import Catalogue
+from workflows.gateway import Gateway
+
+
+def get_database(request: Request) -> Database:
+    """The database of this process."""
+    return request.app.state.database
+
+
+def get_gateway(request: Request) -> Gateway:
+    """The way to Temporal."""
+    return request.app.state.gateway
+
+
+def get_catalogue(request: Request) -> Catalogue:
+    """The actions that definitions may name."""
+    return request.app.state.catalogue
+
+
+def get_config(request: Request) -> ApiConfig:
+    """The configuration of the API."""
+    return request.app.state.config
+
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+GatewayDep = Annotated[Gateway, Depends(get_gateway)]
+CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
+ConfigDep = Annotated[ApiConfig, Depends(get_config)]
+
+
+def get_workspace(config: ConfigDep) -> str:
+    """The workspace of the caller."""
+    return config.workspace
+
+
+async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    """One transaction, committed before the answer is sent."""
+    async with database.session() as session:
+        yield session
+
+
+WorkspaceDep = Annotated[str, Depends(get_workspace)]
+# scope=function: with the default the commit would come after the answer, and could fail unseen.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

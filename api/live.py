@@ -1,0 +1,57 @@
+"""What Temporal and the worker say of an open run, in one round of calls with a deadline."""
+
+import asyncio
+from dataclasses import dataclass
+
+from api.reconciler import settle
+from db import runs
+from db.engine import Database
+from db.runs import Run
+from schemas.errors import SojournError
+from schemas.run import RunState
+from workflows.gateway import Execution, Gateway
+
+
+@dataclass(frozen=True)
+class Live:
+    """A run's row with its live state; `stale` when an open run did not answer in time."""
+
+    run: Run
+    state: RunState | None
+    stale: bool
+
+
+async def look(database: Database, gateway: Gateway, run: Run, deadline: float) -> Live:
+    """Ask about an open run: Temporal whether it is open, the worker what it does.
+
+    A run that Temporal has closed and whose row does not know it yet is settled here, so that
+    nobody reads a status that is no longer true. Never raises because of Temporal.
+    """
+    if run.status.terminal:
+        return Live(run, None, stale=False)
+    execution, state = await asyncio.gather(
+        _describe(gateway, run, deadline), _state(gateway, run, deadline)
+    )
+    if execution is not None and execution.status.terminal:
+        try:
+            await settle(database, gateway, run, execution)
+        except SojournError:
+            return Live(run, state, stale=True)
+        async with database.session() as session:
+            return Live(await runs.get(session, run.workspace, run.id), None, stale=False)
+    return Live(run, state, stale=execution is None or state is None)
+
+
+async def _describe(gateway: Gateway, run: Run, deadline: float) -> Execution | None:
+    try:
+        async with asyncio.timeout(deadline):
+            return await gateway.describe(run.workflow_id)
+    except (SojournError, TimeoutError):
+        return None
+
+
+async def _state(gateway: Gateway, run: Run, deadline: float) -> RunState | None:
+    try:
+        return await gateway.state(run.workflow_id, deadline=deadline)
+    except SojournError:
+        return None

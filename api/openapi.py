@@ -1,0 +1,45 @@
+"""The OpenAPI document: tags, and the problem schema that every error answer refers to."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.errors import ProblemDetail
+
+TAGS: list[dict[str, Any]] = [
+    {"name": "definitions", "description": "Workflow definitions and their versions."},
+    {"name": "runs", "description": "Starting, watching and steering runs."},
+    {"name": "forms", "description": "Forms and their public submissions."},
+    {"name": "leads", "description": "People that runs are about, and what they did."},
+    {"name": "templates", "description": "Stored emails."},
+    {"name": "language", "description": "What definitions may say."},
+    {"name": "process", "description": "Health and metrics."},
+]
+
+
+def describe(app: FastAPI, *, server: str | None) -> None:
+    """Give `app` an OpenAPI document with the problem schema; built once, on first use."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                openapi_version=app.openapi_version,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                servers=[{"url": server}] if server else None,
+                separate_input_output_schemas=app.separate_input_output_schemas,
+            )
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            problem = ProblemDetail.model_json_schema(
+                ref_template="#/components/schemas/{model}", mode="serialization"
+            )
+            schemas |= problem.pop("$defs", {})
+            schemas["ProblemDetail"] = problem
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document

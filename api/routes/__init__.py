@@ -1,0 +1,41 @@
+"""The routes, one file a resource: parse, authorise, one call, respond."""
+
+from fastapi import APIRouter
+
+from api.routes import (
+    actions,
+    definitions,
+    forms,
+    health,
+    leads,
+    metrics,
+    run_control,
+    run_events,
+    runs,
+    schema,
+    signals,
+    submissions,
+    templates,
+    versions,
+)
+
+api_router = APIRouter()
+for _module in (
+    definitions,
+    versions,
+    runs,
+    run_control,
+    signals,
+    run_events,
+    forms,
+    submissions,
+    leads,
+    templates,
+    schema,
+    actions,
+):
+    api_router.include_router(_module.router)
+
+process_router = APIRouter()
+for _module in (health, metrics):
+    process_router.include_router(_module.router)

@@ -1,0 +1,71 @@
+"""/forms: what visitors fill in, and which definition it starts."""
+
+from typing import Any
+
+import jsonschema_rs
+from fastapi import APIRouter
+
+from api.dependencies import SessionDep, WorkspaceDep
+from api.errors import problems
+from api.models.common import SlugPath
+from api.models.forms import FormInput, FormList, FormView
+from db import definitions, forms
+from schemas.errors import ErrorCode, InputError, Problem
+
+router = APIRouter(tags=["forms"], prefix="/forms")
+
+
+@router.get("", responses=problems())
+async def list_forms(session: SessionDep, workspace: WorkspaceDep) -> FormList:
+    """All forms, by name."""
+    rows = await forms.list_all(session, workspace)
+    return FormList(items=[FormView.model_validate(_view(row)) for row in rows])
+
+
+@router.get("/{name}", responses=problems(404))
+async def get_form(name: SlugPath, session: SessionDep, workspace: WorkspaceDep) -> FormView:
+    """One form."""
+    return FormView.model_validate(_view(await forms.get(session, workspace, name)))
+
+
+@router.put("/{name}", responses=problems(400, 404, 413))
+async def put_form(
+    name: SlugPath, body: FormInput, session: SessionDep, workspace: WorkspaceDep
+) -> FormView:
+    """Create or replace a form; its definition must exist."""
+    _check_schema(body.fields)
+    await definitions.get(session, workspace, body.definition)
+    row = await forms.put(
+        session,
+        workspace,
+        name,
+        definition=body.definition,
+        title=body.title,
+        fields=body.fields,
+        mapping=body.mapping.model_dump(),
+    )
+    return FormView.model_validate(_view(row))
+
+
+@router.delete("/{name}", status_code=204, responses=problems(404))
+async def delete_form(name: SlugPath, session: SessionDep, workspace: WorkspaceDep) -> None:
+    """Delete a form; what was submitted through it stays."""
+    await forms.delete(session, workspace, name)
+
+
+def _view(row: forms.Form) -> dict[str, Any]:
+    return row.model_dump(include=set(FormView.model_fields))
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    try:
+        # Offline: a schema must not make this process read files or call addresses.
+        jsonschema_rs.validator_for(
+            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        message = f"not a JSON Schema: {str(error).splitlines()[0]}"
+        raise InputError(
+            f"'fields' is {message}",
+            problems=[Problem(code=ErrorCode.INVALID_INPUT, path="fields", message=message)],
+        ) from error

@@ -1,0 +1,143 @@
+"""/runs: starting, listing and showing runs."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api.dependencies import (
+    CatalogueDep,
+    ConfigDep,
+    DatabaseDep,
+    GatewayDep,
+    SessionDep,
+    WorkspaceDep,
+)
+from api.errors import problems
+from api.live import look
+from api.models.common import NamePath, PageDep, RunPath
+from api.models.runs import RunDetail, RunPage, RunRef, StartRun, StepView
+from api.starting import Order, Starter
+from api.views import merge_steps, run_detail, run_summary
+from db import idempotency, run_steps, runs
+from db.base import now
+from schemas.definition import DefinitionName
+from schemas.errors import InputError
+from schemas.run import RunStatus
+
+router = APIRouter(tags=["runs"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the same key with the same request gives the same run",
+    ),
+]
+REPLAYED = {200: {"model": RunRef, "description": "The run that the same key started before"}}
+
+
+def get_starter(
+    database: DatabaseDep, gateway: GatewayDep, config: ConfigDep, catalogue: CatalogueDep
+) -> Starter:
+    """What starts runs."""
+    return Starter(database, gateway, config, catalogue)
+
+
+StarterDep = Annotated[Starter, Depends(get_starter)]
+
+
+@router.post(
+    "/definitions/{name}/runs",
+    status_code=201,
+    responses={**REPLAYED, **problems(400, 404, 409, 413)},
+)
+async def start_run(
+    name: NamePath,
+    body: StartRun,
+    starter: StarterDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunRef:
+    """Start a run of the active version or of the one named; it survives any crash from then on."""
+    started = await starter.start(
+        Order(
+            definition=name,
+            version=body.version,
+            input=body.input,
+            lead=body.lead,
+            priority=body.priority,
+            key=idempotency_key,
+            fingerprint=idempotency.fingerprint("run", name, body.model_dump(mode="json")),
+        )
+    )
+    if not started.created:
+        response.status_code = 200
+    response.headers["Location"] = f"/api/v1/runs/{started.run_id}"
+    return RunRef(id=started.run_id, status=started.status)
+
+
+@router.get("/runs", responses=problems())
+async def list_runs(
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    page: PageDep,
+    definition: Annotated[DefinitionName | None, Query()] = None,
+    status: Annotated[list[RunStatus] | None, Query(max_length=10)] = None,
+    lead: Annotated[str | None, Query(max_length=64, description="a lead's id")] = None,
+    created_from: Annotated[datetime | None, Query(alias="from", description="included")] = None,
+    created_to: Annotated[datetime | None, Query(alias="to", description="not included")] = None,
+) -> RunPage:
+    """Runs, newest first, by definition, status, lead and the time they were created."""
+    for name, moment in (("from", created_from), ("to", created_to)):
+        if moment is not None and moment.tzinfo is None:
+            raise InputError(f"{name!r} needs a time zone", hint="2026-01-31T12:00:00Z")
+    as_of = now()
+    found = await runs.list_page(
+        session,
+        workspace,
+        definition=definition,
+        status=status or None,
+        lead_id=lead,
+        created_from=created_from,
+        created_to=created_to,
+        cursor=page.cursor,
+        limit=page.limit,
+    )
+    items = [run_summary(row) for row in found.items]
+    return RunPage(items=items, next_cursor=found.next_cursor, as_of=as_of)
+
+
+@router.get("/runs/{run_id}", responses=problems(404))
+async def get_run(
+    run_id: RunPath,
+    database: DatabaseDep,
+    gateway: GatewayDep,
+    config: ConfigDep,
+    workspace: WorkspaceDep,
+) -> RunDetail:
+    """One run: its row, for an open run refreshed from Temporal within a second or `stale`."""
+    async with database.session() as session:
+        run = await runs.get(session, workspace, run_id)
+    live = await look(database, gateway, run, config.state_deadline)
+    return run_detail(live.run, live.state, stale=live.stale)
+
+
+@router.get("/runs/{run_id}/steps", responses=problems(404))
+async def list_run_steps(
+    run_id: RunPath,
+    database: DatabaseDep,
+    gateway: GatewayDep,
+    config: ConfigDep,
+    workspace: WorkspaceDep,
+) -> list[StepView]:
+    """The steps of a run in the order in which they began; live while it is open."""
+    async with database.session() as session:
+        run = await runs.get(session, workspace, run_id)
+    live = await look(database, gateway, run, config.state_deadline)
+    async with database.session() as session:
+        rows = await run_steps.steps(session, workspace, run_id)
+    return merge_steps(rows, live.state)

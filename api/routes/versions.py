@@ -1,0 +1,80 @@
+"""/definitions/{name}/versions: immutable once published, one of them active."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import CatalogueDep, SessionDep, WorkspaceDep
+from api.errors import problems
+from api.models.common import NamePath, VersionPath
+from api.models.definitions import VersionDetail, VersionList, VersionSummary
+from api.publishing import document_of, find_version, read_definition
+from api.routes.definitions import Publish
+from api.source import SOURCE_BODY, SourceDep
+from api.views import version_summary
+from db import definitions
+
+router = APIRouter(tags=["definitions"], prefix="/definitions/{name}/versions")
+
+
+@router.post("", status_code=201, responses=problems(404, 413), openapi_extra=SOURCE_BODY)
+async def create_version(
+    name: NamePath,
+    source: SourceDep,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    catalogue: CatalogueDep,
+    response: Response,
+    publish: Publish = False,
+) -> VersionSummary:
+    """Add a version, as a draft or published; runs already started keep theirs."""
+    definition = read_definition(source, catalogue, name=name)
+    version = await definitions.add_version(
+        session,
+        workspace,
+        name,
+        document_of(definition),
+        source,
+        title=definition.title,
+        publish=publish,
+    )
+    response.headers["Location"] = f"/api/v1/definitions/{name}/versions/{version.version}"
+    return version_summary(name, version, active=version.version if publish else None)
+
+
+@router.get("", responses=problems(404))
+async def list_versions(
+    name: NamePath, session: SessionDep, workspace: WorkspaceDep
+) -> VersionList:
+    """All versions of a definition, newest first."""
+    definition = await definitions.get(session, workspace, name)
+    rows = await definitions.version_summaries(session, workspace, name)
+    active = definition.active_version
+    return VersionList(items=[version_summary(name, row, active=active) for row in rows])
+
+
+@router.get("/{version}", responses=problems(404))
+async def get_version(
+    name: NamePath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+) -> VersionDetail:
+    """One version with its source as it was written."""
+    definition = await definitions.get(session, workspace, name)
+    row = await find_version(session, workspace, name, version)
+    summary = version_summary(name, row, active=definition.active_version)
+    return VersionDetail(**dict(summary), source=row.source, definition=row.document)
+
+
+@router.post("/{version}/publish", responses=problems(404, 409))
+async def publish_version(
+    name: NamePath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+) -> VersionSummary:
+    """Make a version the active one; 409 if it is deprecated."""
+    row = await definitions.publish(session, workspace, name, version)
+    return version_summary(name, row, active=version)
+
+
+@router.post("/{version}/deprecate", responses=problems(404, 409))
+async def deprecate_version(
+    name: NamePath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+) -> VersionSummary:
+    """Let no run start with a version any more; runs already started go on."""
+    row = await definitions.deprecate(session, workspace, name, version)
+    return version_summary(name, row, active=None)
