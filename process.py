@@ -5,11 +5,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from settings import Settings, SettingsError, load_settings
 from telemetry import configure_logging
@@ -20,9 +21,10 @@ Serve = Callable[[Settings], Coroutine[Any, Any, None]]
 class QuietServer(uvicorn.Server):
     """A uvicorn server that leaves the signals to the process it is a part of."""
 
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Capture none."""
-        return nullcontext()
+        yield
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
@@ -47,21 +49,17 @@ def run_process(name: str, settings: Settings, serve: Serve) -> None:
     configure_logging(settings)
     code = 0
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
+    except SystemExit as left:
+        # uvicorn leaves like this when its port is taken; it has logged why.
+        code = left.code if isinstance(left.code, int) else 1
     except Exception:
         logging.getLogger(f"sojourn.{name}").critical("the %s died", name, exc_info=True)
         code = 1
     logging.shutdown()
+    sys.stdout.flush()
     os._exit(code)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 def main_of(name: str, serve: Serve) -> None:

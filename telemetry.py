@@ -107,9 +107,7 @@ class Masking:
         if depth >= _MAX_DEPTH:
             return "…"
         if isinstance(value, dict):
-            return {
-                name: self._field(str(name), inner, depth + 1) for name, inner in value.items()
-            }
+            return {name: self._field(str(name), inner, depth + 1) for name, inner in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self._value(inner, depth + 1) for inner in value]
         return self.text(str(value))

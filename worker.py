@@ -45,9 +45,7 @@ async def connect_when_there(settings: Settings, telemetry: Telemetry) -> Client
             await asyncio.sleep(_RETRY)
 
 
-async def work(
-    settings: Settings, client: Client, database: Database, stop: asyncio.Event
-) -> None:
+async def work(settings: Settings, client: Client, database: Database, stop: asyncio.Event) -> None:
     """Run one worker until `stop` is set, then let its activities finish.
 
     Raises what the worker died of.

@@ -129,7 +129,7 @@ class Mailbox:
         return found()
 
     # The names of the handle_ methods are aiosmtpd's.
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(
         self,
         server: SMTP,  # noqa: ARG002
         session: Session,  # noqa: ARG002
@@ -144,7 +144,7 @@ class Mailbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(  # noqa: N802
+    async def handle_DATA(
         self,
         server: SMTP,  # noqa: ARG002
         session: Session,  # noqa: ARG002

@@ -13,7 +13,7 @@ from dev.errors import StackError
 
 
 class Child:
-    """One server process; its output goes to `log`, and Ctrl-C in the terminal does not reach it."""
+    """One server process, out of reach of the terminal's Ctrl-C; its output goes to `log`."""
 
     def __init__(
         self,

@@ -47,7 +47,9 @@ def find_program(name: str) -> str:
 class TemporalServer:
     """A development server that keeps its runs in one SQLite file."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, ui_port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, ui_port: int | None = None
+    ) -> None:
         """Plan a server; without a port a free one is taken, without `ui_port` there is no UI."""
         self.folder = folder.resolve()
         self.port = port or any_port()
@@ -84,9 +86,7 @@ class TemporalServer:
             *ui,
             *SERVER_FLAGS,
         ]
-        self._child = Child(
-            "Temporal", command, log=self.folder / "log", stop_signal=signal.SIGINT
-        )
+        self._child = Child("Temporal", command, log=self.folder / "log", stop_signal=signal.SIGINT)
         note.write_text(str(self._child.pid))
         try:
             self._child.wait_until(lambda: not is_free(self.port))

@@ -139,7 +139,7 @@ async def client(temporal_address: str) -> "Client":
 
 @pytest.fixture(scope="session")
 async def time_skipping() -> "AsyncIterator[WorkflowEnvironment]":
-    """Temporal's time-skipping test server; `time_skipping.client` skips while it awaits results."""
+    """Temporal's time-skipping server; `time_skipping.client` skips while it awaits results."""
     from temporalio.contrib.pydantic import pydantic_data_converter
     from temporalio.testing import WorkflowEnvironment
 

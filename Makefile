@@ -1,0 +1,72 @@
+# Everything a fresh clone needs: Python 3.11 or newer, and make. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.8
+PYTHON ?= python3
+BIN := .venv/bin
+# uv from PATH if it is there, else one of our own inside .venv.
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+export UV_PYTHON_DOWNLOADS := never
+
+# Runs a line, says how long it took, and keeps its exit code.
+timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
+	printf '    %d ms\n' $$(( ($$(date +%s%N) - start) / 1000000 )); exit $$code
+
+.PHONY: help setup dev test check tests format migration bench chaos chromium
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Sojourn needs Python 3.11 or newer; say which with PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+setup: $(if $(filter $(BIN)/uv,$(UV)),$(BIN)/uv) ## Install everything into .venv
+	@$(UV) sync --locked --quiet
+
+dev: setup ## Start PostgreSQL, Temporal, worker, API and mailbox here (ARGS='--demo --port 9000')
+	@exec $(BIN)/sojourn dev $(ARGS)
+
+test: check tests ## Run every check and every test
+
+check: $(if $(filter $(BIN)/uv,$(UV)),$(BIN)/uv)
+	$(call timed,$(UV) sync --locked --quiet)
+	$(call timed,$(BIN)/ruff format --check .)
+	$(call timed,$(BIN)/ruff check .)
+	$(call timed,$(BIN)/basedpyright)
+	$(call timed,$(BIN)/lint-imports --no-cache)
+	$(call timed,$(BIN)/deptry .)
+	$(call timed,$(BIN)/python -m dev.migrations)
+	$(call timed,$(MAKE) chromium)
+
+tests: ## Run the tests alone, after `make setup` (ARGS='-k journey')
+	@$(BIN)/pytest --durations=10 $(ARGS)
+
+format: setup ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+migration: setup ## Write a migration for what changed in db/ (NAME='add lead source')
+	$(BIN)/python -m dev.migrations $(NAME)
+
+bench: setup ## Measure Sojourn beside a hand-written Temporal workflow
+	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup ## Kill workers, servers and the database under running journeys, again and again
+	$(BIN)/pytest tests/chaos $(ARGS)
+
+# Browser tests need a Chromium: on a Debian machine where we are root it is installed.
+chromium:
+	@if [ -z "$$(ls tests/browser/test_*.py 2>/dev/null)" ] || command -v chromium >/dev/null; then \
+		exit 0; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+		echo 'no chromium: install it to run the browser tests' >&2; exit 1; \
+	fi
