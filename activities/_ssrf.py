@@ -17,6 +17,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from typing import cast
 
 import httpcore2
 
@@ -118,6 +119,8 @@ def is_never(address: Address) -> bool:
 
 def is_public(address: Address) -> bool:
     """True for plain unicast addresses of the internet, mapped and NAT64 forms of them included."""
+    if is_never(address):
+        return False
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_V4)
     if address.scope_id is not None:
@@ -205,15 +208,14 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         """Guard `inner` (sockets by default); `resolver` gives the addresses of a name."""
         self._policy = policy
         self._resolver = resolver
-        self._inner: httpcore2.AsyncNetworkBackend = (
-            httpcore2.AnyIOBackend() if inner is None else inner
-        )
+        # The package's type of AnyIOBackend includes a stub for where anyio is missing.
+        self._inner = inner or cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface's own parameter
+        timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -237,7 +239,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         self,
         addresses: list[Address],
         port: int,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float | None,
         local_address: str | None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -255,7 +257,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     async def connect_unix_socket(
         self,
         path: str,  # noqa: ARG002
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109
+        timeout: float | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
         """Refuse: no request leaves through a socket file."""

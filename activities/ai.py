@@ -93,7 +93,7 @@ class AiResult(BaseModel):
     usage: AiUsage
 
 
-@action("ai", timeout=timedelta(seconds=10), heartbeat=True)
+@action("ai", timeout=timedelta(seconds=10), cancellable=True)
 async def ai(params: AiParams, context: ActionContext) -> AiResult:
     """Ask a language model, and check its answer against a JSON Schema.
 

@@ -153,7 +153,7 @@ async def _budget(session: AsyncSession, params: BudgetParams, scope: CheckConte
 
 
 def _happened(
-    kind: leads.EventKind,
+    kind: leads.LeadEventKind,
 ) -> Callable[[AsyncSession, LeadEventParams, CheckContext], Awaitable[bool]]:
     async def happened(session: AsyncSession, params: LeadEventParams, scope: CheckContext) -> bool:
         lead_id = await _lead_id(session, params.lead or scope.lead_id, scope.workspace)
@@ -195,8 +195,8 @@ _Check = Callable[[AsyncSession, Any, CheckContext], Awaitable[bool]]
 _CHECKS: dict[str, tuple[type[_Params], _Check]] = {
     "budget_qualification": (BudgetParams, _budget),
     # A reply is a mail that came back: an open or a click is none.
-    "reply_received": (LeadEventParams, _happened(leads.EventKind.REPLIED)),
-    "booking_completed": (LeadEventParams, _happened(leads.EventKind.BOOKED)),
-    "email_opened": (MailEventParams, _happened(leads.EventKind.OPENED)),
-    "email_clicked": (MailEventParams, _happened(leads.EventKind.CLICKED)),
+    "reply_received": (LeadEventParams, _happened(leads.LeadEventKind.REPLIED)),
+    "booking_completed": (LeadEventParams, _happened(leads.LeadEventKind.BOOKED)),
+    "email_opened": (MailEventParams, _happened(leads.LeadEventKind.OPENED)),
+    "email_clicked": (MailEventParams, _happened(leads.LeadEventKind.CLICKED)),
 }

@@ -138,7 +138,7 @@ async def email(params: EmailParams, context: ActionContext) -> EmailResult:
     config = context.services.mail
     sender = _sender(params, config.from_address)
     identity = _message.message_id(context.step.key, sender.domain)
-    before = await _look_up(params, context, identity)
+    before = await _look_up(params, context)
     recipients = {
         field: tuple(_message.parse_address(text) for text in _listed(value))
         for field, value in (("to", params.to), ("cc", params.cc), ("bcc", params.bcc))
@@ -197,7 +197,7 @@ class _Before(BaseModel):
     html: str | None = None
 
 
-async def _look_up(params: EmailParams, context: ActionContext, identity: str) -> _Before:
+async def _look_up(params: EmailParams, context: ActionContext) -> _Before:
     database, step = context.services.database, context.step
     if params.template is None and (database is None or step.lead_id is None):
         return _Before()
@@ -209,8 +209,13 @@ async def _look_up(params: EmailParams, context: ActionContext, identity: str) -
     async with database.session() as session:
         if step.lead_id is not None:
             lead = await leads.get(session, step.workspace, step.lead_id)
-            before.sent = await leads.has_key(
-                session, step.workspace, step.lead_id, leads.EventKind.SENT, identity
+            before.sent = await leads.has_event(
+                session,
+                step.workspace,
+                step.lead_id,
+                leads.LeadEventKind.SENT,
+                run_id=step.run_id,
+                step=step.path,
             )
             before.lead = {
                 "id": str(lead.id),
@@ -261,7 +266,7 @@ async def _record(
                 session,
                 step.workspace,
                 lead_id,
-                leads.EventKind.SENT,
+                leads.LeadEventKind.SENT,
                 at=at,
                 data=data,
                 run_id=step.run_id,

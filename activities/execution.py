@@ -52,9 +52,9 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
         with structlog.contextvars.bound_contextvars(
             correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
         ):
-            async with _heartbeats(entry.heartbeat, info):
-                result = await entry.function(parsed, scope)
-        return dump_result(entry.name, result)
+            async with _heartbeats(info):
+                result = await _run(entry, parsed, scope)
+        return {"attempt": info.attempt, "result": dump_result(entry.name, result)}
     except ValidationError as error:
         fault = invalid_input(entry.name, error)
         raise application_error(fault, retry, info.attempt) from error
@@ -66,6 +66,24 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
             f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
         )
         raise application_error(fault, retry, info.attempt) from error
+
+
+async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> BaseModel:
+    """Run the action; only a cancellable one is cut off by a cancel, the others come to their end.
+
+    A mail that is half handed over would be in doubt for ever.
+    """
+    call = entry.function(params, scope)
+    if entry.cancellable:
+        return await call
+    task = asyncio.ensure_future(call)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            _logger.info("cancel of %s waits for its end", entry.name)
 
 
 def read_context(value: Any) -> StepContext:
@@ -111,7 +129,7 @@ def application_error(
         delay = next_delay(retry, attempt, _random, error.retry_after)
     return ApplicationError(
         error.message,
-        _details(error),
+        {**_details(error), "attempt": attempt},
         type=code,
         non_retryable=not retryable,
         next_retry_delay=delay,
@@ -130,14 +148,12 @@ def _details(error: SojournError) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _heartbeats(wanted: bool, info: activity.Info) -> AsyncIterator[None]:
+async def _heartbeats(info: activity.Info) -> AsyncIterator[None]:
     """Heartbeat in the background: a lost worker is noticed early, and a cancel gets through."""
-    if info.is_local or not (wanted or info.heartbeat_timeout):
+    if not info.heartbeat_timeout:
         yield
         return
-    every = HEARTBEAT_EVERY
-    if info.heartbeat_timeout:
-        every = min(every, info.heartbeat_timeout / 3)
+    every = min(HEARTBEAT_EVERY, info.heartbeat_timeout / 3)
 
     async def beat() -> None:
         while True:

@@ -138,7 +138,7 @@ class HttpResult(BaseModel):
     url: str = Field(description="the address that answered, after redirects")
 
 
-@action("http", heartbeat=True)
+@action("http", cancellable=True)
 async def http(params: HttpParams, context: ActionContext) -> HttpResult:
     """Send one HTTP request and keep its answer.
 

@@ -1,6 +1,5 @@
 """The `lead` action: sets status and fields of a lead."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,7 +22,7 @@ class LeadParams(BaseModel):
         default=None, description="new status", examples=["qualified", "booked", "failed"]
     )
     fields: dict[str, Any] = Field(
-        default_factory=dict, description="merged into the lead's fields; null removes one"
+        default_factory=dict, description="merged over the lead's fields"
     )
 
     @model_validator(mode="after")
@@ -37,7 +36,7 @@ class LeadParams(BaseModel):
 async def lead(params: LeadParams, context: ActionContext) -> Lead:
     """Set status and fields of a lead; `status: failed` marks it failed.
 
-    A change of status is stored once as an event, however often the step is attempted. Raises
+    A change of status is stored as an event, once however often the step is attempted. Raises
     NOT_FOUND if the run has no lead and the step names none, or the lead does not exist.
     """
     database, step = context.services.database, context.step
@@ -50,28 +49,15 @@ async def lead(params: LeadParams, context: ActionContext) -> Lead:
             hint="start it from a form or with 'lead', or give the step 'lead: id'",
         )
     async with database.session() as session:
-        before = await leads.get(session, step.workspace, lead_id)
-        old = str(before.status)
         after = await leads.set_status_and_fields(
             session,
             step.workspace,
             lead_id,
             status=params.status,
             fields=params.fields or None,
+            run_id=step.run_id,
+            step_path=step.path,
         )
-        if params.status is not None:
-            # The key makes a second attempt, which sees the new status, add nothing.
-            await leads.add_event(
-                session,
-                step.workspace,
-                lead_id,
-                leads.EventKind.STATUS_CHANGED,
-                at=datetime.now(UTC),
-                data={"from": old, "to": params.status},
-                run_id=step.run_id,
-                step_path=step.path,
-                key=step.key,
-            )
         return Lead(
             id=str(after.id),
             email=after.email,

@@ -20,10 +20,24 @@ def build(services: Services) -> list[Callable[..., Any]]:
     """Give the activities of this module for a worker."""
 
     @activity.defn(name="record")
-    async def record(projection: Any) -> None:
-        await apply(services, Projection.model_validate(projection))
+    async def record(projection: Any) -> dict[str, Any]:
+        parsed = Projection.model_validate(projection)
+        await apply(services, parsed)
+        return changes(parsed)
 
     return [record]
+
+
+def changes(projection: Projection) -> dict[str, Any]:
+    """Say in short what a projection changed; kept in history, where event streams read it."""
+    shown = {"path", "type", "status", "until", "note", "error"}
+    return {
+        "status": projection.status.value,
+        "steps": [
+            step.model_dump(mode="json", include=shown, exclude_none=True)
+            for step in projection.steps
+        ],
+    }
 
 
 async def apply(services: Services, projection: Projection) -> bool:

@@ -42,7 +42,7 @@ class Action:
     params: type[BaseModel]
     result: type[BaseModel]
     timeout: timedelta
-    heartbeat: bool
+    cancellable: bool
 
     def spec(self) -> ActionSpec:
         """Give the catalogue entry, with JSON Schemas made from the models."""
@@ -56,12 +56,13 @@ class Action:
 
 
 def action(
-    name: str, *, timeout: timedelta = DEFAULT_TIMEOUT, heartbeat: bool = False
+    name: str, *, timeout: timedelta = DEFAULT_TIMEOUT, cancellable: bool = False
 ) -> Callable[[_F], _F]:
     """Declare `async def f(params: Params, context: ActionContext) -> Result` as an action.
 
     Both models give the JSON Schemas; the function's first docstring line is the summary.
-    `timeout` is the default of one attempt, `heartbeat` tells the server of progress meanwhile.
+    `timeout` is the default of one attempt, a `cancellable` one is
+    cut off when the run is cancelled, any other comes to its end first.
     Raises TypeError for a function of another shape.
     """
 
@@ -85,7 +86,7 @@ def action(
             params=hints[names[0]],
             result=hints["return"],
             timeout=timeout,
-            heartbeat=heartbeat,
+            cancellable=cancellable,
         )
         setattr(function, _MARK, declared)
         return function

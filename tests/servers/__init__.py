@@ -1,0 +1,1 @@
+"""Servers on loopback that play outside systems."""
