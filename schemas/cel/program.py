@@ -1,7 +1,6 @@
 """A compiled expression: what it refers to, and how to evaluate it."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -14,7 +13,7 @@ from schemas.cel.problems import MissingValue
 from schemas.cel.references import references
 from schemas.cel.values import kind_of
 
-_SCALARS: Final = frozenset({bool, int, float, NoneType, datetime, timedelta})
+_SCALARS: Final = frozenset({bool, int, float, NoneType})
 
 
 class Program:
@@ -74,6 +73,8 @@ def check_result(value: Any) -> None:
             if size <= MAX_RESULT:
                 stack.extend(one.keys())
                 stack.extend(one.values())
+        elif kind in ("int", "uint"):
+            size += one.bit_length() // 3 + 1
         else:
             size += 4
         if size > MAX_RESULT:

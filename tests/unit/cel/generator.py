@@ -206,9 +206,7 @@ class Generator:
         """Return an expression of `kind`, or sometimes of another one."""
         if self._chance(0.015):
             kind = self._pick(*_KINDS)
-        bound = [
-            name for name, bound_kind in self._scope if bound_kind in (kind, "any")
-        ]
+        bound = [name for name, bound_kind in self._scope if bound_kind in (kind, "any")]
         if bound and self._chance(0.4):
             return self._pick(*bound)
         if depth > 0 and self._chance(0.06):
@@ -225,9 +223,7 @@ class Generator:
 
     def _int(self, depth: int) -> str:
         if depth <= 0 or self._chance(0.25):
-            return self._pick(
-                *_INTEGERS, "i", "j", "zero", "big", "m.a", "xs[0]", "people[0].id"
-            )
+            return self._pick(*_INTEGERS, "i", "j", "zero", "big", "m.a", "xs[0]", "people[0].id")
         choice = self._random.randrange(9)
         if choice < 3:
             return self._binary("int", ("+", "-", "*", "/", "%"), depth)
@@ -274,9 +270,7 @@ class Generator:
 
     def _string(self, depth: int) -> str:
         if depth <= 0 or self._chance(0.35):
-            return self._pick(
-                *_STRINGS, "s", "t", "empty", "m.b", "people[1].name", "ys[0]"
-            )
+            return self._pick(*_STRINGS, "s", "t", "empty", "m.b", "people[1].name", "ys[0]")
         if self._chance(0.5):
             return self._binary("string", ("+",), depth)
         kind = self._pick(*_KINDS[:6], "timestamp", "duration")
@@ -302,30 +296,22 @@ class Generator:
             return f'duration("{self._pick(*_SPANS)}")'
         if self._chance(0.5):
             return self._binary("duration", ("+", "-"), depth)
-        return (
-            f"({self._of('timestamp', depth - 1)} - {self._of('timestamp', depth - 1)})"
-        )
+        return f"({self._of('timestamp', depth - 1)} - {self._of('timestamp', depth - 1)})"
 
     def _type(self, depth: int) -> str:
         if depth <= 0 or self._chance(0.4):
-            return self._pick(
-                "int", "string", "bool", "list", "map", "null_type", "type", "double"
-            )
+            return self._pick("int", "string", "bool", "list", "map", "null_type", "type", "double")
         return f"type({self._any(depth - 1)})"
 
     def _list(self, depth: int) -> str:
         if depth <= 0 or self._chance(0.3):
-            return self._pick(
-                "xs", "ys", "mixed", "nothing", "m.c.d", "people", "[]", "[1, 2, 3]"
-            )
+            return self._pick("xs", "ys", "mixed", "nothing", "m.c.d", "people", "[]", "[1, 2, 3]")
         choice = self._random.randrange(5)
         if choice == 0:
             return self._binary("list", ("+",), depth)
         if choice == 1:
             kind = self._pick(*_KINDS)
-            items = [
-                self._of(kind, depth - 1) for _ in range(self._random.randrange(4))
-            ]
+            items = [self._of(kind, depth - 1) for _ in range(self._random.randrange(4))]
             return f"[{', '.join(items)}]"
         source = self._source(depth)
         if choice == 2:
@@ -363,9 +349,7 @@ class Generator:
         if depth <= 0 or self._chance(0.4):
             return self._pick("m", "m.c", "people[0]", "{}", '{"a": 1}', "{1: 2, 2: 3}")
         keys = self._random.choice(_KEYS)
-        chosen = self._random.sample(
-            keys, self._random.randrange(min(len(keys), 3) + 1)
-        )
+        chosen = self._random.sample(keys, self._random.randrange(min(len(keys), 3) + 1))
         return f"{{{', '.join(f'{key}: {self._any(depth - 1)}' for key in chosen)}}}"
 
     def _bool(self, depth: int) -> str:
@@ -376,9 +360,7 @@ class Generator:
             return self._binary("bool", (self._pick("&&", "||"),), depth)
         if choice < 5:
             kind = self._pick(*_ORDERED)
-            other = (
-                self._pick("int", "double", "uint") if kind in _ORDERED[:3] else kind
-            )
+            other = self._pick("int", "double", "uint") if kind in _ORDERED[:3] else kind
             sign = self._pick("<", "<=", ">", ">=")
             return f"({self._of(kind, depth - 1)} {sign} {self._of(other, depth - 1)})"
         if choice < 7:
@@ -393,19 +375,14 @@ class Generator:
             test = self._pick("contains", "startsWith", "endsWith")
             return f"{self._of('string', depth - 1)}.{test}({self._of('string', depth - 1)})"
         if choice == 9:
-            return (
-                f'{self._of("string", depth - 1)}.matches("{self._pick(*_PATTERNS)}")'
-            )
+            return f'{self._of("string", depth - 1)}.matches("{self._pick(*_PATTERNS)}")'
         if choice == 10:
             return self._pick(
-                "has(m.a)", "has(m.zz)", "has(m.c.d)", "has(m.n)", "has(m.n.x)", "has(people[0].id)",
+                "has(m.a)", "has(m.zz)", "has(m.c.d)", "has(m.n)", "has(m.n.x)",
+                "has(people[0].id)",
                 f"has({self._of('map', depth - 1)}.a)", f"!{self._of('bool', depth - 1)}",
                 f"bool({self._of('string', depth - 1)})",
             )  # fmt: skip
         macro = self._pick("all", "exists", "exists_one")
-        source = (
-            self._source(depth)
-            if self._chance(0.8)
-            else self._pick("m", '{"a": 1, "b": 2}')
-        )
+        source = self._source(depth) if self._chance(0.8) else self._pick("m", '{"a": 1, "b": 2}')
         return self._loop(source, macro, lambda: self._of("bool", depth - 2))
