@@ -113,6 +113,14 @@ class Masking:
         return self.text(str(value))
 
 
+def _drop_colours(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # uvicorn's copy of its message with escape codes.
+    event.pop("color_message", None)
+    return event
+
+
 def configure_logging(settings: Settings) -> None:
     """Send every logger of this process, ours and the libraries', to stderr in one format."""
     masking = Masking(settings.database_url.get_secret_value())
@@ -136,7 +144,12 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.PositionalArgumentsFormatter()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, masking, last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _drop_colours,
+                masking,
+                last,
+            ],
         )
     )
     root = logging.getLogger()

@@ -65,6 +65,8 @@ def _as_service_user() -> list[str]:
 class EmbeddedPostgres:
     """A PostgreSQL server whose data live in one folder; stopping it keeps them."""
 
+    name = "PostgreSQL"
+
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
         """Plan a server; `durable=False` trades safety after a power cut for speed (tests)."""
         self.folder = folder.resolve()
@@ -76,6 +78,20 @@ class EmbeddedPostgres:
     def data(self) -> Path:
         """The cluster's data directory."""
         return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self.folder / "log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process is there."""
+        return self._child is not None and self._child.running
+
+    def tail(self) -> str:
+        """Give the end of the log."""
+        return "" if self._child is None else self._child.tail()
 
     @property
     def pid(self) -> int | None:
@@ -112,7 +128,7 @@ class EmbeddedPostgres:
         self._child = Child(
             "PostgreSQL",
             command,
-            log=self.folder / "log",
+            log=self.log,
             cwd=Path("/"),
             stop_signal=signal.SIGINT,
         )

@@ -47,6 +47,8 @@ def find_program(name: str) -> str:
 class TemporalServer:
     """A development server that keeps its runs in one SQLite file."""
 
+    name = "Temporal"
+
     def __init__(
         self, folder: Path, *, port: int | None = None, ui_port: int | None = None
     ) -> None:
@@ -65,6 +67,20 @@ class TemporalServer:
     def ui_url(self) -> str | None:
         """The address of the Web UI, if there is one."""
         return None if self.ui_port is None else f"http://{HOST}:{self.ui_port}"
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self.folder / "log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process is there."""
+        return self._child is not None and self._child.running
+
+    def tail(self) -> str:
+        """Give the end of the log."""
+        return "" if self._child is None else self._child.tail()
 
     @property
     def pid(self) -> int | None:
@@ -86,7 +102,7 @@ class TemporalServer:
             *ui,
             *SERVER_FLAGS,
         ]
-        self._child = Child("Temporal", command, log=self.folder / "log", stop_signal=signal.SIGINT)
+        self._child = Child("Temporal", command, log=self.log, stop_signal=signal.SIGINT)
         note.write_text(str(self._child.pid))
         try:
             self._child.wait_until(lambda: not is_free(self.port))
