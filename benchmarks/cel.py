@@ -85,16 +85,10 @@ def main() -> None:
         program = cel.compile(source)
         taken = microseconds(lambda program=program: program.evaluate(values), 2_000)
         print(f"{taken:9.2f} µs  {source}")
-    cold = microseconds(
-        lambda: (cel.compile.cache_clear(), cel.compile(CONDITION)), 200
-    )
+    cold = microseconds(lambda: (cel.compile.cache_clear(), cel.compile(CONDITION)), 200)
     print(f"{cold:9.2f} µs  to compile the first one")
-    results = {
-        name: bomb(source) for name, source in {**RUN_TIME, **COMPILE_TIME}.items()
-    }
-    for name, (ended, taken, peak) in sorted(
-        results.items(), key=lambda item: -item[1][1]
-    ):
+    results = {name: bomb(source) for name, source in {**RUN_TIME, **COMPILE_TIME}.items()}
+    for name, (ended, taken, peak) in sorted(results.items(), key=lambda item: -item[1][1]):
         print(f"{taken:9.2f} ms {peak:7.2f} MiB  {ended:7} {name}")
     print(
         f"{len(results)} bombs; worst {max(taken for _, taken, _ in results.values()):.1f} ms, "

@@ -51,17 +51,13 @@ def out_of_steps() -> BudgetExceeded:
 def check_entries(count: int) -> None:
     """Refuse to build a list or map of more than MAX_ENTRIES entries."""
     if count > MAX_ENTRIES:
-        raise BudgetExceeded(
-            f"a list or map of {count} entries is above the limit {MAX_ENTRIES}"
-        )
+        raise BudgetExceeded(f"a list or map of {count} entries is above the limit {MAX_ENTRIES}")
 
 
 def check_length(length: int) -> None:
     """Refuse to build a string of more than MAX_STRING characters or bytes."""
     if length > MAX_STRING:
-        raise BudgetExceeded(
-            f"a string of {length} bytes is above the limit {MAX_STRING}"
-        )
+        raise BudgetExceeded(f"a string of {length} bytes is above the limit {MAX_STRING}")
 
 
 def built(evaluation: Evaluation, text: str) -> str:

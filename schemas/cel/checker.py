@@ -1,9 +1,9 @@
 """Checks an expression before it runs: unknown names, and types that can never fit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from schemas.cel import ast
 from schemas.cel.functions import FUNCTIONS, call_problem, unknown_function
@@ -43,9 +43,7 @@ class CheckProblem:
     hint: str | None = None
 
 
-def check(
-    source: str, variables: Mapping[str, Type]
-) -> tuple[Type, list[CheckProblem]]:
+def check(source: str, variables: Mapping[str, Type]) -> tuple[Type, list[CheckProblem]]:
     """Return the type of the expression's value and all its problems, in source order.
 
     A syntax error is a single problem. Never raises.
@@ -80,9 +78,7 @@ _SUMS: Final[dict[tuple[str, str, str], Type]] = {
     ("-", "timestamp", "duration"): TIMESTAMP,
     ("-", "duration", "duration"): DURATION,
 }
-_ORDERED: Final = (
-    frozenset({"bool", "string", "bytes", "timestamp", "duration"}) | NUMERIC
-)
+_ORDERED: Final = frozenset({"bool", "string", "bytes", "timestamp", "duration"}) | NUMERIC
 
 
 class _Checker:
@@ -90,6 +86,23 @@ class _Checker:
         self.problems: list[CheckProblem] = []
         self._variables = variables
         self._scope: list[tuple[str, Type]] = []
+        self._visitors: dict[type[ast.Node], Callable[[Any], Type]] = {
+            ast.Literal: self._literal,
+            ast.Ident: self._ident,
+            ast.Select: self._select,
+            ast.Index: self._index,
+            ast.Has: self._has,
+            ast.Call: self._call,
+            ast.Unary: self._unary,
+            ast.Arithmetic: self._arithmetic,
+            ast.Compare: self._compare,
+            ast.Logical: self._logical,
+            ast.Conditional: self._conditional,
+            ast.ListLiteral: self._list,
+            ast.MapLiteral: self._map,
+            ast.Comprehension: self._comprehension,
+            ast.Default: self._default,
+        }
 
     def _problem(self, message: str, offset: int, hint: str | None = None) -> Type:
         self.problems.append(CheckProblem(message, offset, hint))
@@ -97,51 +110,37 @@ class _Checker:
 
     def type_of(self, node: ast.Node) -> Type:
         """Return a node's type, noting problems on the way."""
-        match node:
-            case ast.Literal(value=value):
-                return _LITERALS.get(type(value), DYN)
-            case ast.Ident():
-                return self._ident(node)
-            case ast.Select():
-                if ast_type_name(node):
-                    return TYPE
-                return self._field(
-                    self.type_of(node.operand), node.field, node.name_offset
-                )
-            case ast.Index():
-                return self._index(node)
-            case ast.Has(target=target):
-                self._field(
-                    self.type_of(target.operand), target.field, target.name_offset
-                )
-                return BOOL
-            case ast.Call():
-                return self._call(node)
-            case ast.Unary():
-                return self._unary(node)
-            case ast.Arithmetic():
-                return self._arithmetic(node)
-            case ast.Compare():
-                return self._compare(node)
-            case ast.Logical():
-                for operand in node.operands:
-                    self._want_bool(operand)
-                return BOOL
-            case ast.Conditional():
-                for condition, _ in node.branches:
-                    self._want_bool(condition)
-                values = [self.type_of(value) for _, value in node.branches]
-                return join([*values, self.type_of(node.otherwise)])
-            case ast.ListLiteral():
-                return list_of(join([self.type_of(item) for item in node.items]))
-            case ast.MapLiteral():
-                return self._map(node)
-            case ast.Comprehension():
-                return self._comprehension(node)
-            case ast.Default():
-                return join([self.type_of(node.value), self.type_of(node.fallback)])
-            case _:
-                raise AssertionError(type(node))
+        return self._visitors[type(node)](node)
+
+    def _literal(self, node: ast.Literal) -> Type:
+        return _LITERALS.get(type(node.value), DYN)
+
+    def _select(self, node: ast.Select) -> Type:
+        if ast_type_name(node):
+            return TYPE
+        return self._field(self.type_of(node.operand), node.field, node.name_offset)
+
+    def _has(self, node: ast.Has) -> Type:
+        target = node.target
+        self._field(self.type_of(target.operand), target.field, target.name_offset)
+        return BOOL
+
+    def _logical(self, node: ast.Logical) -> Type:
+        for operand in node.operands:
+            self._want_bool(operand)
+        return BOOL
+
+    def _conditional(self, node: ast.Conditional) -> Type:
+        for condition, _ in node.branches:
+            self._want_bool(condition)
+        values = [self.type_of(value) for _, value in node.branches]
+        return join([*values, self.type_of(node.otherwise)])
+
+    def _list(self, node: ast.ListLiteral) -> Type:
+        return list_of(join([self.type_of(item) for item in node.items]))
+
+    def _default(self, node: ast.Default) -> Type:
+        return join([self.type_of(node.value), self.type_of(node.fallback)])
 
     def _ident(self, node: ast.Ident) -> Type:
         if not node.absolute:
@@ -177,9 +176,7 @@ class _Checker:
         owner, key = self.type_of(node.operand), self.type_of(node.key)
         if owner.kind == "list":
             if key.kind not in NUMERIC and key.kind != "dyn":
-                self._problem(
-                    f"the index of a list must be an int, not {key}", node.key.offset
-                )
+                self._problem(f"the index of a list must be an int, not {key}", node.key.offset)
             return owner.element or DYN
         if owner.kind == "map":
             if isinstance(node.key, ast.Literal) and isinstance(node.key.value, str):
@@ -187,9 +184,7 @@ class _Checker:
             return owner.element or DYN
         if owner.kind in ("dyn", "null_type"):
             return DYN
-        return self._problem(
-            f"{_article(owner)} has no items to index", node.key.offset
-        )
+        return self._problem(f"{_article(owner)} has no items to index", node.key.offset)
 
     def _call(self, node: ast.Call) -> Type:
         types = [self.type_of(argument) for argument in node.arguments]
@@ -256,20 +251,14 @@ class _Checker:
         kinds = (left.kind, right.kind)
         if node.sign == "in":
             if right.kind not in ("list", "map", "dyn"):
-                hint = (
-                    "write text.contains(part)"
-                    if kinds == ("string", "string")
-                    else None
-                )
+                hint = "write text.contains(part)" if kinds == ("string", "string") else None
                 self._problem(
                     f"in needs a list or a map, not {_article(right)}",
                     node.sign_offset,
                     hint,
                 )
             elif right.kind == "list" and not comparable(left, right.element or DYN):
-                self._problem(
-                    f"{_article(left)} is never in a {right}", node.sign_offset
-                )
+                self._problem(f"{_article(left)} is never in a {right}", node.sign_offset)
         elif node.sign in ("==", "!="):
             if not comparable(left, right):
                 self._clash(node, left, right)

@@ -36,40 +36,31 @@ class Compiler:
         """Start without loop variables."""
         self.slots = 0
         self._scope: list[str] = []
+        self._visitors: dict[type[ast.Node], Callable[[Any], Run]] = {
+            ast.Literal: self._literal,
+            ast.Ident: self._path,
+            ast.Select: self._path,
+            ast.Index: self._index,
+            ast.Has: self._has,
+            ast.Call: self._call,
+            ast.Unary: self._unary,
+            ast.Arithmetic: self._arithmetic,
+            ast.Compare: self._compare,
+            ast.Logical: self._logical,
+            ast.Conditional: self._conditional,
+            ast.ListLiteral: self._list,
+            ast.MapLiteral: self._map,
+            ast.Comprehension: self._comprehension,
+            ast.Default: self._default,
+        }
 
     def compile(self, node: ast.Node) -> Run:
         """Return the closure of `node`; raises ExpressionError for what can never run."""
-        match node:
-            case ast.Literal(value=value):
-                return lambda _: value
-            case ast.Ident() | ast.Select():
-                return self._path(node)
-            case ast.Index():
-                return self._index(node)
-            case ast.Has():
-                return self._has(node)
-            case ast.Call():
-                return self._call(node)
-            case ast.Unary():
-                return self._unary(node)
-            case ast.Arithmetic():
-                return self._arithmetic(node)
-            case ast.Compare():
-                return self._compare(node)
-            case ast.Logical():
-                return self._logical(node)
-            case ast.Conditional():
-                return self._conditional(node)
-            case ast.ListLiteral():
-                return self._list(node)
-            case ast.MapLiteral():
-                return self._map(node)
-            case ast.Comprehension():
-                return self._comprehension(node)
-            case ast.Default():
-                return self._default(node)
-            case _:
-                raise AssertionError(type(node))
+        return self._visitors[type(node)](node)
+
+    def _literal(self, node: ast.Literal) -> Run:
+        value = node.value
+        return lambda _: value
 
     def _root(self, node: ast.Node) -> Run:
         if not isinstance(node, ast.Ident):
@@ -116,9 +107,7 @@ class Compiler:
             done = 0
             try:
                 for field in fields:
-                    value = (
-                        value[field] if type(value) is dict else select(value, field)
-                    )
+                    value = value[field] if type(value) is dict else select(value, field)
                     done += 1
             except KeyError:
                 select_at(value, steps[done])
@@ -246,9 +235,7 @@ class Compiler:
         return ordering(left, right, offset, sign)
 
     def _logical(self, node: ast.Logical) -> Run:
-        operands = tuple(
-            (self.compile(operand), operand.offset) for operand in node.operands
-        )
+        operands = tuple((self.compile(operand), operand.offset) for operand in node.operands)
         return logical(operands, node.sign)
 
     def _conditional(self, node: ast.Conditional) -> Run:
@@ -263,9 +250,7 @@ class Compiler:
         return lambda evaluation: [item(evaluation) for item in items]
 
     def _map(self, node: ast.MapLiteral) -> Run:
-        entries = tuple(
-            (self.compile(k), self.compile(v), k.offset) for k, v in node.entries
-        )
+        entries = tuple((self.compile(k), self.compile(v), k.offset) for k, v in node.entries)
 
         def run(evaluation: Evaluation) -> Any:
             result: dict[Any, Any] = {}

@@ -26,10 +26,7 @@ _MACRO_USE: Final = {
     "has": "write has(input.email)",
     "default": "write default(input.name, 'friend')",
     "map": "write list.map(x, value) or list.map(x, condition, value)",
-    **{
-        name: f"write list.{name}(x, condition)"
-        for name in ("all", "exists", "exists_one")
-    },
+    **{name: f"write list.{name}(x, condition)" for name in ("all", "exists", "exists_one")},
     "filter": "write list.filter(x, condition)",
 }
 
@@ -38,9 +35,7 @@ def unknown_function(name: str) -> tuple[str, str | None]:
     """Return message and hint for a name that is no function, or a macro used wrongly."""
     if name in _MACRO_USE:
         return f"{name}() is used wrongly", _MACRO_USE[name]
-    return f"unknown function `{name[:80]}`", nearest(
-        name, sorted((*FUNCTIONS, *MACROS))
-    )
+    return f"unknown function `{name[:80]}`", nearest(name, sorted((*FUNCTIONS, *MACROS)))
 
 
 def call_problem(

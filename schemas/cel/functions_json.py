@@ -5,7 +5,7 @@ import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from json.encoder import encode_basestring  # pyright: ignore[reportAttributeAccessIssue]
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from schemas.cel.budget import (

@@ -123,9 +123,7 @@ def _greatest_of(evaluation: Evaluation, values: Sequence[Any]) -> Any:
     return _extreme(evaluation, "max", ">", values)
 
 
-def _extreme(
-    evaluation: Evaluation, name: str, sign: str, values: Sequence[Any]
-) -> Any:
+def _extreme(evaluation: Evaluation, name: str, sign: str, values: Sequence[Any]) -> Any:
     if not values:
         raise MissingValue(f"{name}() of an empty list")
     best = values[0]

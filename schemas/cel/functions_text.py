@@ -23,7 +23,7 @@ from schemas.errors import ExpressionError
 
 MAX_PATTERN = 256  # characters
 _PATTERN_MEMORY: Final = 1 << 18  # bytes that one compiled pattern may take
-_REPETITION: Final = re.compile(r"\{[0-9]*,?([0-9]+)")
+_REPETITION: Final = re.compile(r"\{(?:[0-9]*,)?([0-9]+)")
 _MOST_REPETITIONS: Final = 1_000  # RE2 refuses more, nested ones multiplied
 _SEARCHED: Final = 32_768
 
@@ -41,11 +41,7 @@ def compiled_pattern(pattern: str) -> Any:
         raise ExpressionError("the pattern is not valid Unicode") from None
     except re2.error as error:
         reason = error.args[0] if error.args else b""
-        shown = (
-            reason.decode(errors="replace")
-            if isinstance(reason, bytes)
-            else str(reason)
-        )
+        shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ExpressionError(f"invalid pattern: {shown[:200]}") from None
 
 
@@ -57,7 +53,7 @@ def pattern_cost(pattern: str) -> int:
     for most in _REPETITION.findall(pattern):
         repetitions = min(repetitions * max(int(most), 1), _MOST_REPETITIONS)
     classes = pattern.lower().count("\\p")
-    return 16 + (len(pattern) + 240 * classes) * (2 + (repetitions >> 3))
+    return 16 + (len(pattern) + 240 * classes) * (2 + (repetitions >> 2))
 
 
 def _matches(evaluation: Evaluation, text: str, pattern: str) -> bool:

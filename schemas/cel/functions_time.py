@@ -47,9 +47,7 @@ def _timestamp(evaluation: Evaluation, text: str) -> datetime:
         hours, minutes = int(match[9]), int(match[10])
         if hours > 23 or minutes > 59:
             raise ExpressionError("the timestamp's offset is out of range")
-        offset = timedelta(hours=hours, minutes=minutes) * (
-            -1 if match[8] == "-" else 1
-        )
+        offset = timedelta(hours=hours, minutes=minutes) * (-1 if match[8] == "-" else 1)
     try:
         moment = datetime(
             year,
@@ -85,15 +83,11 @@ def _duration(evaluation: Evaluation, text: str) -> timedelta:
             raise _no_duration()
         decimals = (match[2] or ".")[1:]
         unit = _NANOSECONDS[match[3]]
-        total += int(match[1] or 0) * unit + int(decimals or 0) * unit // 10 ** len(
-            decimals
-        )
+        total += int(match[1] or 0) * unit + int(decimals or 0) * unit // 10 ** len(decimals)
         position = match.end()
     microseconds = total // 1_000
     try:
-        value = timedelta(
-            microseconds=-microseconds if text[0] == "-" else microseconds
-        )
+        value = timedelta(microseconds=-microseconds if text[0] == "-" else microseconds)
     except OverflowError:
         value = None
     if value is None or abs(value) > _MOST:
@@ -102,9 +96,7 @@ def _duration(evaluation: Evaluation, text: str) -> timedelta:
 
 
 def _no_duration() -> ExpressionError:
-    return ExpressionError(
-        "the string is not a duration", hint="write it as 1h30m or 90s"
-    )
+    return ExpressionError("the string is not a duration", hint="write it as 1h30m or 90s")
 
 
 @lru_cache(maxsize=64)
@@ -122,9 +114,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _no_zone() -> ExpressionError:
-    return ExpressionError(
-        "unknown time zone", hint="write it as Europe/Berlin or +02:00"
-    )
+    return ExpressionError("unknown time zone", hint="write it as Europe/Berlin or +02:00")
 
 
 def _local(evaluation: Evaluation, moment: datetime, zone: str) -> datetime:
@@ -226,9 +216,7 @@ def _spans(name: str, unit: timedelta) -> Function:
             raise ExpressionError("the duration is out of range")
         return value
 
-    return Function(
-        name, {("int",): (run, "duration"), ("double",): (run, "duration")}, free=True
-    )
+    return Function(name, {("int",): (run, "duration"), ("double",): (run, "duration")}, free=True)
 
 
 TIME_FUNCTIONS: Final = (

@@ -37,7 +37,6 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 
-_KEYWORDS: Final = frozenset({"in", "true", "false", "null"})
 _CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 
 _ESCAPE: Final = re.compile(
@@ -57,13 +56,8 @@ _SIMPLE: Final = {
 
 def tokenize(source: str) -> list[Token]:
     """Return the tokens of `source`, the last of kind `end`; raises ExpressionError."""
-    if (
-        len(source) > MAX_SOURCE
-        or len(source.encode("utf-8", "surrogatepass")) > MAX_SOURCE
-    ):
-        raise BudgetExceeded(
-            f"the expression is longer than {MAX_SOURCE} bytes", offset=0
-        )
+    if len(source) > MAX_SOURCE or len(source.encode("utf-8", "surrogatepass")) > MAX_SOURCE:
+        raise BudgetExceeded(f"the expression is longer than {MAX_SOURCE} bytes", offset=0)
     tokens: list[Token] = []
     offset = 0
     while offset < len(source):
@@ -78,23 +72,27 @@ def tokenize(source: str) -> list[Token]:
             token, offset = _string(source, offset, text)
             tokens.append(token)
             continue
-        if kind == "double":
-            tokens.append(Token("literal", offset, float(text)))
-        elif kind == "uint":
-            tokens.append(Token("literal", offset, Uint(_integer(text[:-1], offset))))
-        elif kind == "int":
-            tokens.append(Token("int", offset, _integer(text, offset)))
-        elif kind == "name" and text in _CONSTANTS:
-            tokens.append(Token("literal", offset, _CONSTANTS[text]))
-        elif kind == "name":
-            tokens.append(Token("in" if text in _KEYWORDS else "name", offset, text))
-        elif kind == "quoted":
-            tokens.append(Token("quoted", offset, text[1:-1]))
-        elif kind == "sign":
-            tokens.append(Token(text, offset))
+        if kind != "space":
+            tokens.append(_token(str(kind), offset, text))
         offset = match.end()
     tokens.append(Token("end", len(source)))
     return tokens
+
+
+def _token(kind: str, offset: int, text: str) -> Token:
+    if kind == "sign":
+        return Token(text, offset)
+    if kind == "quoted":
+        return Token("quoted", offset, text[1:-1])
+    if kind == "double":
+        return Token("literal", offset, float(text))
+    if kind == "uint":
+        return Token("literal", offset, Uint(_integer(text[:-1], offset)))
+    if kind == "int":
+        return Token("int", offset, _integer(text, offset))
+    if text in _CONSTANTS:
+        return Token("literal", offset, _CONSTANTS[text])
+    return Token("in" if text == "in" else "name", offset, text)
 
 
 def _near_miss(character: str) -> str | None:
@@ -161,9 +159,7 @@ def _text_value(text: str, start: int) -> str:
             continue
         code, offset, _ = part
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise ExpressionError(
-                "the escape is not a Unicode character", offset=offset
-            )
+            raise ExpressionError("the escape is not a Unicode character", offset=offset)
         result.append(chr(code))
     return "".join(result)
 

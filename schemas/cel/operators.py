@@ -10,9 +10,7 @@ from schemas.cel.problems import no_overload
 from schemas.cel.values import double_of, int64, kind_of, uint64
 from schemas.errors import ExpressionError
 
-_WIDENED: Final = frozenset(
-    {("double", "double"), ("int", "double"), ("double", "int")}
-)
+_WIDENED: Final = frozenset({("double", "double"), ("int", "double"), ("double", "int")})
 INT64_NANOSECONDS: Final = timedelta(microseconds=(2**63 - 1) // 1000)
 
 
@@ -71,7 +69,7 @@ def add(evaluation: Evaluation, left: Any, right: Any) -> Any:
             return one + other
 
 
-def subtract(evaluation: Evaluation, left: Any, right: Any) -> Any:
+def subtract(_: Evaluation, left: Any, right: Any) -> Any:
     """Subtract numbers, durations and timestamps."""
     kinds = kind_of(left), kind_of(right)
     match kinds:
@@ -92,7 +90,7 @@ def subtract(evaluation: Evaluation, left: Any, right: Any) -> Any:
             return one - other
 
 
-def multiply(evaluation: Evaluation, left: Any, right: Any) -> Any:
+def multiply(_: Evaluation, left: Any, right: Any) -> Any:
     """Multiply numbers."""
     kinds = kind_of(left), kind_of(right)
     match kinds:
@@ -105,7 +103,7 @@ def multiply(evaluation: Evaluation, left: Any, right: Any) -> Any:
             return one * other
 
 
-def divide(evaluation: Evaluation, left: Any, right: Any) -> Any:
+def divide(_: Evaluation, left: Any, right: Any) -> Any:
     """Divide numbers: integers towards zero, doubles as IEEE 754."""
     kinds = kind_of(left), kind_of(right)
     if kinds in (("int", "int"), ("uint", "uint")):
@@ -123,7 +121,7 @@ def divide(evaluation: Evaluation, left: Any, right: Any) -> Any:
     return copysign(inf, one) * copysign(1, other)
 
 
-def modulo(evaluation: Evaluation, left: Any, right: Any) -> Any:
+def modulo(_: Evaluation, left: Any, right: Any) -> Any:
     """Return the remainder of integers, with the sign of the left one."""
     kinds = kind_of(left), kind_of(right)
     if kinds not in (("int", "int"), ("uint", "uint")):

@@ -120,9 +120,7 @@ class _Parser:
                 sign = self._next()
                 right = self.expression(_ADD)
                 depth = self._depth(sign.offset, left, right)
-                left = ast.Compare(
-                    left.offset, depth, sign.kind, sign.offset, left, right
-                )
+                left = ast.Compare(left.offset, depth, sign.kind, sign.offset, left, right)
             else:
                 left = self._arithmetic(left, operator)
         self._nesting -= 1
@@ -170,9 +168,7 @@ class _Parser:
         operand = self._postfix(self._primary())
         if signs % 2 == 0:
             return operand
-        return ast.Unary(
-            token.offset, self._depth(token.offset, operand), token.kind, operand
-        )
+        return ast.Unary(token.offset, self._depth(token.offset, operand), token.kind, operand)
 
     def _literal_int(self, *, negative: bool) -> ast.Node:
         token = self._next()
@@ -196,9 +192,7 @@ class _Parser:
         if token.kind == "[":
             self._next()
             items = self._list("]")
-            return ast.ListLiteral(
-                token.offset, self._depth(token.offset, *items), items
-            )
+            return ast.ListLiteral(token.offset, self._depth(token.offset, *items), items)
         if token.kind == "{":
             return self._map()
         if token.kind not in ("name", "."):
@@ -206,9 +200,7 @@ class _Parser:
         absolute = self._accept(".")
         name = self.expect("name")
         if name.value in _RESERVED:
-            raise ExpressionError(
-                f"`{name.value}` is a reserved word", offset=name.offset
-            )
+            raise ExpressionError(f"`{name.value}` is a reserved word", offset=name.offset)
         if self._token.kind == "(":
             return self._call(name, None)
         return ast.Ident(token.offset, 1, name.value, absolute)
@@ -242,9 +234,7 @@ class _Parser:
             if self._accept("["):
                 key = self.expression(_TERNARY)
                 self.expect("]")
-                node = ast.Index(
-                    node.offset, self._depth(sign.offset, node, key), node, key
-                )
+                node = ast.Index(node.offset, self._depth(sign.offset, node, key), node, key)
             elif self._accept("."):
                 name = self._token
                 if name.kind not in ("name", "quoted"):
@@ -266,9 +256,7 @@ class _Parser:
             return self._has(name, arguments)
         if receiver is None and function == "default":
             if len(arguments) != 2:
-                raise ExpressionError(
-                    "default() takes a value and a fallback", offset=name.offset
-                )
+                raise ExpressionError("default() takes a value and a fallback", offset=name.offset)
             depth = self._depth(name.offset, *arguments)
             return ast.Default(name.offset, depth, *arguments)
         if receiver is not None and (

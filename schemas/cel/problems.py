@@ -26,11 +26,7 @@ class MissingValue(ExpressionError):
 
     def suggest(self) -> None:
         """Set the hint to the nearest right name, and let go of the candidates."""
-        if (
-            self.hint is None
-            and self._name is not None
-            and self._candidates is not None
-        ):
+        if self.hint is None and self._name is not None and self._candidates is not None:
             self.hint = nearest(self._name, self._candidates)
         self._candidates = None
 
@@ -39,11 +35,7 @@ def nearest(name: str, candidates: Iterable[Any]) -> str | None:
     """Return `did you mean …?` for the candidate nearest to `name`, looking at 100 of them."""
     if len(name) > 64:
         return None
-    near = [
-        one
-        for one in islice(candidates, 100)
-        if isinstance(one, str) and len(one) <= 64
-    ]
+    near = [one for one in islice(candidates, 100) if isinstance(one, str) and len(one) <= 64]
     found = difflib.get_close_matches(name, near, n=1, cutoff=0.6)
     return f"did you mean `{found[0]}`?" if found else None
 
@@ -62,9 +54,7 @@ def missing_key(mapping: Mapping[Any, Any], key: Any) -> MissingValue:
 
 def no_overload(name: str, *kinds: str) -> ExpressionError:
     """Build the error for an operator or function that does not take these types."""
-    return ExpressionError(
-        f"no such overload: {name} does not take ({', '.join(kinds)})"
-    )
+    return ExpressionError(f"no such overload: {name} does not take ({', '.join(kinds)})")
 
 
 def located(error: ExpressionError, offset: int) -> None:

@@ -15,9 +15,7 @@ def references(tree: ast.Node) -> frozenset[tuple[str, ...]]:
     return frozenset(found)
 
 
-def _collect(
-    node: ast.Node, bound: frozenset[str], found: set[tuple[str, ...]]
-) -> None:
+def _collect(node: ast.Node, bound: frozenset[str], found: set[tuple[str, ...]]) -> None:
     if isinstance(node, ast.Comprehension):
         _collect(node.source, bound, found)
         for part in node.body():

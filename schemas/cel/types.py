@@ -148,6 +148,4 @@ def _object(schema: Mapping[str, Any], depth: int) -> Type:
     }
     closed = additional in (None, False) and "patternProperties" not in schema
     required = schema.get("required", ())
-    return object_type(
-        fields, closed, required if isinstance(required, list | tuple) else ()
-    )
+    return object_type(fields, closed, required if isinstance(required, list | tuple) else ())

@@ -76,9 +76,7 @@ def kind_of(value: Any) -> str:
         return kind
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ExpressionError(
-                "a timestamp without a timezone cannot be used in an expression"
-            )
+            raise ExpressionError("a timestamp without a timezone cannot be used in an expression")
         return "timestamp"
     for base, name in _BASES:
         if isinstance(value, base):
@@ -118,36 +116,42 @@ def equal(evaluation: Evaluation, left: Any, right: Any, depth: int = 0) -> bool
         if kind in _PLAIN:
             return left == right
         if kind is str:
-            if len(left) != len(right):
-                return False
-            if len(left) > 256:
-                evaluation.charge(len(left) >> 8)
+            evaluation.charge(min(len(left), len(right)) >> 8)
             return left == right
     left_kind, right_kind = kind_of(left), kind_of(right)
     if left_kind != right_kind:
-        if left_kind in NUMERIC and right_kind in NUMERIC:
-            if left_kind == "double" or right_kind == "double":
-                return double_of(left) == double_of(right)
-            return int(left) == int(right)
-        return False
+        return _equal_numbers(left_kind, right_kind, left, right)
     if left_kind not in ("list", "map"):
         return left == right
     if len(left) != len(right):
         return False
     if depth >= MAX_VALUE_DEPTH:
-        raise BudgetExceeded(
-            f"the values compared are deeper than {MAX_VALUE_DEPTH} levels"
-        )
-    if left_kind == "list":
-        for one, other in zip(left, right, strict=True):
-            evaluation.charge(1)
-            if not equal(evaluation, one, other, depth + 1):
-                return False
-        return True
+        raise BudgetExceeded(f"the values compared are deeper than {MAX_VALUE_DEPTH} levels")
+    same = _equal_lists if left_kind == "list" else _equal_maps
+    return same(evaluation, left, right, depth + 1)
+
+
+def _equal_numbers(left_kind: str, right_kind: str, left: Any, right: Any) -> bool:
+    if left_kind not in NUMERIC or right_kind not in NUMERIC:
+        return False
+    if left_kind == "double" or right_kind == "double":
+        return double_of(left) == double_of(right)
+    return int(left) == int(right)
+
+
+def _equal_lists(evaluation: Evaluation, left: Any, right: Any, depth: int) -> bool:
+    for one, other in zip(left, right, strict=True):
+        evaluation.charge(1)
+        if not equal(evaluation, one, other, depth):
+            return False
+    return True
+
+
+def _equal_maps(evaluation: Evaluation, left: Any, right: Any, depth: int) -> bool:
     for key in left:
         evaluation.charge(1)
         other = lookup(evaluation, right, key)
-        if other is ABSENT or not equal(evaluation, left[key], other, depth + 1):
+        if other is ABSENT or not equal(evaluation, left[key], other, depth):
             return False
     return True
 
@@ -223,14 +227,10 @@ def index(evaluation: Evaluation, container: Any, key: Any) -> Any:
     if kind == "list":
         key_kind = kind_of(key)
         if key_kind not in NUMERIC or (key_kind == "double" and not key.is_integer()):
-            raise ExpressionError(
-                f"the index of a list must be an int, not a {key_kind}"
-            )
+            raise ExpressionError(f"the index of a list must be an int, not a {key_kind}")
         position = int(key)
         if not 0 <= position < len(container):
-            raise MissingValue(
-                f"index {position} is out of range: the list has {len(container)}"
-            )
+            raise MissingValue(f"index {position} is out of range: the list has {len(container)}")
         return container[position]
     if container is None:
         raise MissingValue("cannot index null")

@@ -51,9 +51,7 @@ def equality(left: Run, right: Run, offset: int, *, wanted: bool) -> Run:
     def run(evaluation: Evaluation) -> bool:
         one, other = left(evaluation), right(evaluation)
         kind = type(one)
-        if kind is type(other) and (
-            kind in _SCALARS or (kind is str and len(one) <= 256)
-        ):
+        if kind is type(other) and (kind in _SCALARS or (kind is str and len(one) <= 256)):
             return (one == other) is wanted
         try:
             return equal(evaluation, one, other) is wanted

@@ -114,6 +114,8 @@ RUN_TIME: Final[dict[str, str]] = {
     "large patterns": r"many.map(x, 'a'.matches(string(x) + '\\pL\\pL\\pL\\pL\\pL\\pL\\pL'))",
     "too large patterns": r"many.all(x, 'a'.matches(string(x) + '\\pL{1,900}'))",
     "repetitions": "many.exists(x, 'a'.matches(string(x) + 'a{900}b{900}c{900}d{900}'))",
+    "repeated wildcard": "many.exists(x, 'a'.matches(string(x) + '.{900}'))",
+    "repeated open": "many.exists(x, 'a'.matches(string(x) + '.{900,}'))",
     "many patterns": "many.map(x, 'a'.matches(string(x) + '[a-z]{1,200}'))",
     "timestamps": "many.map(x, timestamp('2020-01-01T00:00:00Z') + days(x))",
     "zones": "many.map(x, date(timestamp(x), 'Europe/Berlin'))",
