@@ -47,6 +47,9 @@ async def refuse_unstorable(request: Request) -> None:
     """App-level dependency: 422 for what no table and no payload could keep."""
     if "\x00" in request.scope["path"] or b"%00" in request.scope["query_string"]:
         raise InputError("the address holds the NUL character")
+    if request.scope["route"].body_field is None:
+        # No JSON body is taken here; the routes for definitions read their text themselves.
+        return
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         return
@@ -55,7 +58,7 @@ async def refuse_unstorable(request: Request) -> None:
     try:
         value = await request.json()
     except (ValueError, RecursionError):
-        # Not JSON: only the definition routes get here, and they read the text themselves.
+        # FastAPI has answered 422 or 400 already.
         return
     if fault := find_unstorable(value):
         raise InputError(f"the body cannot be stored: {fault}")

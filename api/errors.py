@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.correlation import request_id
-from schemas.errors import ConflictError, ErrorCode, LimitError, Problem, SojournError
+from schemas.errors import ConflictError, DefinitionError, ErrorCode, Problem, SojournError
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[str, int] = {
@@ -59,10 +59,9 @@ class KeyReusedError(ConflictError):
 
 def status_of(error: SojournError) -> int:
     """The HTTP status of an error; 500 for codes that a client cannot cause."""
-    if isinstance(error, KeyReusedError):
+    # A definition over a limit of the language is a bad definition; its body may be small.
+    if isinstance(error, KeyReusedError | DefinitionError):
         return 422
-    if isinstance(error, LimitError) and error.code == ErrorCode.LIMIT_EXCEEDED:
-        return 413
     return STATUS.get(error.code, 500)
 
 
