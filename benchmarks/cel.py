@@ -17,9 +17,6 @@ from schemas.errors import ExpressionError
 from tests.unit.cel.bombs import COMPILE_TIME, RUN_TIME, VARIABLES
 
 CONDITION = 'input.budget >= 2000 && steps.welcome.output.status == "sent"'
-    "to": "{{ input.email }}",
-    "count": "size(input.rows.filter(r, r.price > 50.0))",
-}
 
 
 def context() -> dict[str, Any]:
