@@ -84,7 +84,8 @@ async def ask(
     AI_UNAVAILABLE (retryable where waiting can help), AI_INVALID_OUTPUT for an answer of the
     wrong shape, INVALID_INPUT for a request that the provider refuses.
     """
-    settings = ModelSettings(timeout=seconds)
+    # The caller's own deadline comes first and names itself; this one stops a stray request.
+    settings = ModelSettings(timeout=seconds + 5)
     if temperature is not None:
         settings["temperature"] = temperature
     if max_tokens is not None:

@@ -100,6 +100,14 @@ def _failure(config: MailConfig, error: Exception) -> ActionError:
                 retryable=False,
                 hint="check the TLS option and user in SMTP_URL",
             )
+        case aiosmtplib.SMTPException() if type(error) is aiosmtplib.SMTPException:
+            # The library's own words for a server without STARTTLS or without a known AUTH.
+            return ActionError(
+                f"the mail server {where} cannot do what is asked: {error.message}",
+                code=ErrorCode.EMAIL_REJECTED,
+                retryable=False,
+                hint="check the TLS option and user in SMTP_URL",
+            )
         case TimeoutError():
             return ActionError(
                 f"the mail server {where} took too long",

@@ -1,10 +1,15 @@
 """A bare HTTP/1.1 server on asyncio streams: a handler writes whatever bytes it likes."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+# A key made for these tests; its authority's own key is thrown away.
+_TLS = Path(__file__).parent / "tls"
 
 
 @dataclass
@@ -26,11 +31,12 @@ class WireServer:
 
     handler: Handler
     host: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self.host, 0)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -83,6 +89,18 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     }
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Received(method, target, headers, body)
+
+
+def server_tls() -> ssl.SSLContext:
+    """A context for a server named `secure.example`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_TLS / "server.pem", _TLS / "server.key")
+    return context
+
+
+def client_tls() -> ssl.SSLContext:
+    """A context for clients that trust the test's authority and no other."""
+    return ssl.create_default_context(cafile=str(_TLS / "ca.pem"))
 
 
 def respond(

@@ -10,6 +10,8 @@ from activities.services import Services
 
 from .conftest import Runner
 
+NOW = {"run": {"now": "2026-11-21T10:00:00+00:00"}}
+
 
 @pytest.fixture
 def runner(make_runner: Callable[[Services], Runner]) -> Runner:
@@ -22,9 +24,9 @@ def runner(make_runner: Callable[[Services], Runner]) -> Runner:
         ("input.budget >= 2000", {"input": {"budget": 2000}}, True),
         ("input.budget >= 2000", {"input": {"budget": 1999.5}}, False),
         ("steps.a.output == null", {"steps": {"a": {"output": None}}}, True),
-        ("run.now > timestamp('2026-01-01T00:00:00Z')", {"run": {"now": "2026-11-21T10:00:00+00:00"}}, True),
+        ("run.now > timestamp('2026-01-01T00:00:00Z')", NOW, True),
     ],
-)  # fmt: skip
+)
 async def test_verdicts(
     runner: Runner, expression: str, variables: dict[str, Any], verdict: bool
 ) -> None:

@@ -1,14 +1,17 @@
 """The guard against a corpus of addresses and ways to write them."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import cast
 
 import httpcore2
 import httpx2
 import pytest
+from hypothesis import given, strategies
 
 from activities._client import guarded_client
 from activities._ssrf import (
@@ -20,7 +23,7 @@ from activities._ssrf import (
     is_public,
 )
 from activities.http import check_url
-from tests.servers.wire import Received, WireServer, respond
+from tests.servers.wire import Received, WireServer, client_tls, respond, server_tls
 
 METADATA = [
     "169.254.169.254",
@@ -371,3 +374,64 @@ async def test_the_transport_refuses_synchronous_bodies() -> None:
         request = httpx2.Request("POST", "http://example.com/", content=iter([b"x"]))
         with pytest.raises((TypeError, RuntimeError)):
             await client.send(cast(httpx2.Request, request))
+
+
+@pytest.mark.parametrize(("name", "good"), [("secure.example", True), ("other.example", False)])
+async def test_certificates_are_checked_by_name_though_the_address_is_dialled(
+    name: str, good: bool
+) -> None:
+    async def resolver(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        respond(writer, 200, b"secret")
+
+    async with WireServer(answer, tls=server_tls()) as server:
+        policy = TargetPolicy.of(["127.0.0.0/8"], [server.port])
+        url = f"https://{name}:{server.port}/"
+        async with guarded_client(policy, resolver=resolver, ssl_context=client_tls()) as client:
+            if good:
+                assert (await client.get(url)).text == "secret"
+            else:
+                with pytest.raises(httpx2.ConnectError):
+                    await client.get(url)
+        # The system's authorities do not know the test's.
+        async with guarded_client(policy, resolver=resolver) as client:
+            with pytest.raises(httpx2.ConnectError):
+                await client.get(url)
+
+
+@given(strategies.integers(0, 2**32 - 1).map(IPv4Address))
+def test_no_public_ipv4_address_is_special(address: IPv4Address) -> None:
+    if is_public(address):
+        assert address.is_global
+        assert not address.is_multicast
+
+
+@given(
+    strategies.one_of(
+        strategies.integers(0, 2**128 - 1),
+        strategies.integers(0x2000 << 112, (0x4000 << 112) - 1),
+        strategies.integers(0, 2**32 - 1).map(lambda low: (0xFFFF << 32) | low),
+        strategies.integers(0, 2**32 - 1).map(lambda low: (0x64FF9B << 96) | low),
+        strategies.integers(0, 2**112 - 1).map(lambda low: (0x2002 << 112) | low),
+    ).map(IPv6Address)
+)
+def test_no_public_ipv6_address_is_special_nor_hides_a_special_one(address: IPv6Address) -> None:
+    if is_public(address):
+        inner = embedded(address)
+        assert all(is_public(one) for one in inner)
+        assert inner or address.is_global
+
+
+def test_one_place_opens_http_connections(repository: Path) -> None:
+    openers = re.compile(
+        r"AsyncClient\(|httpx2\.(get|post|Client)\b|urllib\.request|import requests"
+    )
+    found = {
+        str(path.relative_to(repository))
+        for package in ("activities", "api", "db", "schemas", "web", "workflows")
+        for path in (repository / package).rglob("*.py")
+        if openers.search(path.read_text())
+    }
+    assert found == {"activities/_client.py"}
