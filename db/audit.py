@@ -37,7 +37,5 @@ def add(
 ) -> None:
     """Add an entry; it is written when the session is flushed or committed."""
     session.add(
-        AuditEntry(
-            workspace=workspace, actor=actor, action=action, subject=subject, data=data
-        )
+        AuditEntry(workspace=workspace, actor=actor, action=action, subject=subject, data=data)
     )

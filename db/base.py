@@ -45,9 +45,7 @@ def enum_type(values: type[StrEnum]) -> sa.Enum:
 def dump_json(value: Any) -> str:
     """Return `value` as ASCII JSON; infinities and NaN, which JSON lacks, become null."""
     try:
-        return json.dumps(
-            value, allow_nan=False, default=to_jsonable_python, separators=(",", ":")
-        )
+        return json.dumps(value, allow_nan=False, default=to_jsonable_python, separators=(",", ":"))
     except ValueError:
         return to_json(value, inf_nan_mode="null").decode()
 

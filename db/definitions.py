@@ -54,14 +54,10 @@ class Version(SQLModel, table=True):
 
     __tablename__ = "definition_versions"  # pyright: ignore[reportAssignmentType]
 
-    definition_id: str = Field(
-        primary_key=True, foreign_key="definitions.id", ondelete="CASCADE"
-    )
+    definition_id: str = Field(primary_key=True, foreign_key="definitions.id", ondelete="CASCADE")
     version: int = Field(primary_key=True)
     workspace: str
-    status: VersionStatus = Field(
-        default=VersionStatus.DRAFT, sa_type=enum_type(VersionStatus)
-    )
+    status: VersionStatus = Field(default=VersionStatus.DRAFT, sa_type=enum_type(VersionStatus))
     document: dict[str, Any] = Field(sa_type=JSON_TEXT)
     source: str
     content_hash: str
@@ -142,14 +138,10 @@ async def add_version(
     if publish:
         definition.active_version = definition.latest_version
     session.add(definition)
-    return await _add(
-        session, definition, definition.latest_version, document, source, publish
-    )
+    return await _add(session, definition, definition.latest_version, document, source, publish)
 
 
-async def publish(
-    session: AsyncSession, workspace: str, name: str, version: int
-) -> Version:
+async def publish(session: AsyncSession, workspace: str, name: str, version: int) -> Version:
     """Publish a version and make it the active one.
 
     A version already published becomes active again (the way back from a bad one); a deprecated
@@ -175,9 +167,7 @@ async def publish(
     return row
 
 
-async def deprecate(
-    session: AsyncSession, workspace: str, name: str, version: int
-) -> Version:
+async def deprecate(session: AsyncSession, workspace: str, name: str, version: int) -> Version:
     """Deprecate a published version; if it was active, the newest published one follows it.
 
     Runs that have started with it go on. Raises ConflictError (VERSION_CONFLICT) for a draft.
@@ -208,9 +198,7 @@ async def deprecate(
 
 async def get(session: AsyncSession, workspace: str, name: str) -> Definition:
     """Return a definition; raises NotFoundError (DEFINITION_NOT_FOUND)."""
-    statement = select(Definition).where(
-        Definition.workspace == workspace, Definition.name == name
-    )
+    statement = select(Definition).where(Definition.workspace == workspace, Definition.name == name)
     found = (await session.exec(statement)).first()
     if found is None:
         raise _no_definition(name)
@@ -319,9 +307,7 @@ async def _locked(session: AsyncSession, workspace: str, name: str) -> Definitio
     return found
 
 
-async def _version(
-    session: AsyncSession, definition: Definition, version: int
-) -> Version:
+async def _version(session: AsyncSession, definition: Definition, version: int) -> Version:
     row = await session.get(Version, (definition.id, version), populate_existing=True)
     if row is None:
         raise _no_version(definition.name, version)
@@ -366,6 +352,4 @@ def _no_version(name: str, version: int | None) -> NotFoundError:
             code=ErrorCode.DEFINITION_NOT_FOUND,
             hint="publish one of its versions",
         )
-    return NotFoundError(
-        f"{name!r} has no version {version}", code=ErrorCode.DEFINITION_NOT_FOUND
-    )
+    return NotFoundError(f"{name!r} has no version {version}", code=ErrorCode.DEFINITION_NOT_FOUND)

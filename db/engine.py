@@ -95,7 +95,7 @@ class Database:
 
 
 def _connect(
-    dialect: Dialect, record: object, arguments: list[Any], options: dict[str, Any]
+    dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> DBAPIConnection:
     try:
         return dialect.connect(*arguments, **options)
@@ -115,14 +115,12 @@ def _connect(
 
 def _translate(context: ExceptionContext) -> BaseException | None:
     error = context.original_exception
-    # A failed ping only makes the pool connect anew.
-    if context.is_pre_ping or isinstance(error, UnavailableError):
+    # A failed ping only makes the pool connect anew; a cancelled caller is no fault of anyone.
+    if context.is_pre_ping or isinstance(error, (UnavailableError, asyncio.CancelledError)):
         return None
     if context.is_disconnect or isinstance(error, OSError):
         return unavailable(error)
-    state = getattr(error, "sqlstate", None) or getattr(
-        error.__cause__, "sqlstate", None
-    )
+    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
     if isinstance(state, str) and state.startswith(_TRANSIENT):
         return unavailable(error)
     if isinstance(state, str) and state in _BAD_CHARACTER:

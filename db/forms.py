@@ -72,7 +72,7 @@ async def put(
         .returning(Form)
         .execution_options(populate_existing=True)
     )
-    return (await session.scalars(statement)).one()
+    return (await session.exec(statement)).scalars().one()
 
 
 async def list_all(session: AsyncSession, workspace: str) -> list[Form]:
@@ -83,9 +83,7 @@ async def list_all(session: AsyncSession, workspace: str) -> list[Form]:
 
 async def delete(session: AsyncSession, workspace: str, name: str) -> None:
     """Delete a form; raises NotFoundError."""
-    statement = sa.delete(Form).where(
-        col(Form.workspace) == workspace, col(Form.name) == name
-    )
+    statement = sa.delete(Form).where(col(Form.workspace) == workspace, col(Form.name) == name)
     if (await session.exec(statement)).rowcount == 0:
         raise _no_form(name)
 

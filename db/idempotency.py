@@ -25,9 +25,7 @@ class IdempotencyKey(SQLModel, table=True):
     run_id: str = Field(
         sa_column=sa.Column(
             sa.String,
-            sa.ForeignKey(
-                "runs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"
-            ),
+            sa.ForeignKey("runs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
             nullable=False,
             index=True,
         )
@@ -48,9 +46,7 @@ async def claim(
     The caller is the first if it gets its own `run_id` back, and must insert that run in the same
     transaction. Raises ConflictError if the key came with another request before.
     """
-    row = IdempotencyKey(
-        workspace=workspace, key=key, fingerprint=fingerprint, run_id=run_id
-    )
+    row = IdempotencyKey(workspace=workspace, key=key, fingerprint=fingerprint, run_id=run_id)
     claiming = (
         insert(IdempotencyKey)
         .values(row.model_dump())

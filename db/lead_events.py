@@ -101,9 +101,7 @@ async def add_event(
     )
     types = SQLModel.metadata.tables["lead_events"].c
     values = row.model_dump()
-    source = sa.select(
-        *(sa.literal(value, types[name].type) for name, value in values.items())
-    )
+    source = sa.select(*(sa.literal(value, types[name].type) for name, value in values.items()))
     statement = (
         insert(LeadEvent)
         .from_select(list(values), source.where(sa.exists().where(known)))
@@ -114,7 +112,7 @@ async def add_event(
         .returning(col(LeadEvent.id))
     )
     if (await session.exec(statement)).first() is None:
-        if (await session.scalars(sa.select(leads.c.id).where(known))).first() is None:
+        if (await session.exec(select(leads.c.id).where(known))).first() is None:
             raise NotFoundError(f"there is no lead {lead_id!r}")
         return False
     moved = ["last_activity_at"] + ([_LAST[kind]] if kind in _LAST else [])
@@ -169,7 +167,5 @@ async def events(
     if cursor is not None:
         place = sa.tuple_(col(LeadEvent.created_at), col(LeadEvent.id))
         statement = statement.where(place < sa.tuple_(*decode_cursor(cursor)))
-    statement = statement.order_by(
-        col(LeadEvent.created_at).desc(), col(LeadEvent.id).desc()
-    )
+    statement = statement.order_by(col(LeadEvent.created_at).desc(), col(LeadEvent.id).desc())
     return cut((await session.exec(statement.limit(page_size(limit) + 1))).all(), limit)

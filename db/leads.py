@@ -68,9 +68,7 @@ async def get(session: AsyncSession, workspace: str, lead_id: str) -> Lead:
     return lead
 
 
-async def find_by_email(
-    session: AsyncSession, workspace: str, email: str
-) -> Lead | None:
+async def find_by_email(session: AsyncSession, workspace: str, email: str) -> Lead | None:
     """Return the lead with this address, in whatever case it is written."""
     statement = select(Lead).where(
         Lead.workspace == workspace, Lead.email == normalise_email(email)
@@ -107,9 +105,7 @@ async def upsert(
             index_elements=["workspace", "email"],
             set_={
                 "name": sa.func.coalesce(inserting.excluded.name, col(Lead.name)),
-                "company": sa.func.coalesce(
-                    inserting.excluded.company, col(Lead.company)
-                ),
+                "company": sa.func.coalesce(inserting.excluded.company, col(Lead.company)),
                 "fields": col(Lead.fields).op("||")(inserting.excluded.fields),
                 "updated_at": moment,
             },
@@ -117,7 +113,7 @@ async def upsert(
         .returning(Lead)
         .execution_options(populate_existing=True)
     )
-    return (await session.scalars(statement)).one()
+    return (await session.exec(statement)).scalars().one()
 
 
 async def set_status_and_fields(

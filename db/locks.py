@@ -16,6 +16,4 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     """Take the lock until the transaction ends; False, without waiting, if another holds it."""
     connection = await session.connection()
     statement = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
-    return bool(
-        (await connection.execute(statement, {"key": lock_key(name)})).scalar_one()
-    )
+    return bool((await connection.execute(statement, {"key": lock_key(name)})).scalar_one())

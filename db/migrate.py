@@ -45,10 +45,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _refuse_unknown(revision: str | None) -> None:
-    known = {
-        script.revision
-        for script in ScriptDirectory.from_config(_config()).walk_revisions()
-    }
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
         raise ConflictError(
             f"the database has schema revision {revision}, which this program does not know",
@@ -75,8 +72,6 @@ async def upgrade(url: str) -> str:
                 sa.text("SELECT pg_advisory_lock(:key)"), {"key": lock_key("migrate")}
             )
             await connection.commit()
-            _refuse_unknown(await connection.run_sync(_revision))
-            await connection.commit()
             await _migrate(connection)
     except OSError as error:
         raise unavailable(error) from error
@@ -88,9 +83,8 @@ async def upgrade(url: str) -> str:
 async def _migrate(connection: AsyncConnection) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await connection.execute(
-                sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            )
+            await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            _refuse_unknown(await connection.run_sync(_revision))
             await connection.run_sync(_run)
             await connection.commit()
             return

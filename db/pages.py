@@ -49,29 +49,19 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
     """Return what `encode_cursor` was given; raises InputError for any other text."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        when, row_id = json.loads(
-            base64.b64decode(padded, altchars=b"-_", validate=True)
-        )
+        when, row_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         created_at = datetime.fromisoformat(when)
-        if (
-            created_at.utcoffset() is None
-            or not isinstance(row_id, str)
-            or "\x00" in row_id
-        ):
+        if created_at.utcoffset() is None or not isinstance(row_id, str) or "\x00" in row_id:
             raise ValueError("not a cursor of ours")
     except (ValueError, TypeError, binascii.Error) as error:
-        raise InputError(
-            "the cursor is not one that a list has returned", path="cursor"
-        ) from error
+        raise InputError("the cursor is not one that a list has returned", path="cursor") from error
     return created_at, row_id
 
 
 def page_size(limit: int) -> int:
     """Return `limit` if it is between 1 and MAX_PAGE; raises InputError otherwise."""
     if not 1 <= limit <= MAX_PAGE:
-        raise InputError(
-            f"limit must be between 1 and {MAX_PAGE}, not {limit}", path="limit"
-        )
+        raise InputError(f"limit must be between 1 and {MAX_PAGE}, not {limit}", path="limit")
     return limit
 
 
@@ -79,6 +69,4 @@ def cut(rows: Sequence[RowT], limit: int) -> Page[RowT]:
     """Make a page of at most `limit` from rows that were asked for with `limit + 1`."""
     items = list(rows[:limit])
     more = len(rows) > limit
-    return Page(
-        items, encode_cursor(items[-1].created_at, items[-1].id) if more else None
-    )
+    return Page(items, encode_cursor(items[-1].created_at, items[-1].id) if more else None)

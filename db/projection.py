@@ -48,18 +48,15 @@ UPDATE runs SET
     finished_at = CAST(:finished_at AS timestamptz),
     updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
 WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
-    AND seq < CAST(:seq AS integer) AND status IN ({_OPEN_LIST})
+    AND seq <= CAST(:seq AS integer) AND status IN ({_OPEN_LIST})
 RETURNING id
-"""
+"""  # noqa: S608 - constants of this module
 
 
 def _with_steps() -> str:
-    arrays = ", ".join(
-        f"CAST(:s_{name} AS {kind}[])" for name, kind in _COLUMNS.items()
-    )
+    arrays = ", ".join(f"CAST(:s_{name} AS {kind}[])" for name, kind in _COLUMNS.items())
     values = ", ".join(
-        f"CAST(step.{name} AS json)" if name in _JSON else f"step.{name}"
-        for name in _COLUMNS
+        f"CAST(step.{name} AS json)" if name in _JSON else f"step.{name}" for name in _COLUMNS
     )
     changes = ", ".join(
         f"{name} = coalesce(excluded.{name}, run_steps.{name})"
@@ -76,7 +73,7 @@ WITH hit AS ({_UPDATE}), written AS (
     ON CONFLICT (run_id, path) DO UPDATE SET {changes}
 )
 SELECT id FROM hit
-"""
+"""  # noqa: S608 - constants of this module
 
 
 _RUN_ONLY = sa.text(_UPDATE)
@@ -86,13 +83,13 @@ _RUN_AND_STEPS = sa.text(_with_steps())
 async def project(session: AsyncSession, projection: Projection) -> bool:
     """Apply a projection; False if a newer one was applied, or the run is closed or unknown.
 
-    One statement: a second delivery finds its `seq` taken and changes nothing. The session must
-    not hold changes of the same run.
+    One statement, so that a second delivery writes the same again. An equal `seq` is applied too:
+    after a worker died inside a workflow task its inline steps run again, perhaps with another
+    outcome, and their projection comes again under the same number. The session must not hold
+    changes of the same run.
     """
     if len(projection.steps) >= _STRIDE:
-        raise InputError(
-            f"a projection of {len(projection.steps)} steps; at most {_STRIDE - 1}"
-        )
+        raise InputError(f"a projection of {len(projection.steps)} steps; at most {_STRIDE - 1}")
     moment = now()
     parameters: dict[str, Any] = {
         "run_id": projection.run_id,
@@ -111,10 +108,7 @@ async def project(session: AsyncSession, projection: Projection) -> bool:
         statement = _RUN_AND_STEPS
         parameters["base"] = projection.seq * _STRIDE
         # ON CONFLICT may touch a row once only: of two records of one step the later counts.
-        rows = [
-            _row(step)
-            for step in {step.path: step for step in projection.steps}.values()
-        ]
+        rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
         for name in _COLUMNS:
             parameters[f"s_{name}"] = [row[name] for row in rows]
     connection = await session.connection()
@@ -176,9 +170,7 @@ async def close(
 def _row(step: StepRecord) -> dict[str, Any]:
     duration: int | None = None
     if step.started_at and step.finished_at:
-        duration = max(
-            0, round((step.finished_at - step.started_at).total_seconds() * 1000)
-        )
+        duration = max(0, round((step.finished_at - step.started_at).total_seconds() * 1000))
     return {
         "path": clean_text(step.path),
         "id": clean_text(step.id),

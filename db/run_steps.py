@@ -48,12 +48,8 @@ async def steps(
 
     An unknown run has none.
     """
-    statement = select(RunStep).where(
-        RunStep.run_id == run_id, RunStep.workspace == workspace
-    )
+    statement = select(RunStep).where(RunStep.run_id == run_id, RunStep.workspace == workspace)
     if after is not None:
         statement = statement.where(RunStep.position > after)
-    statement = statement.order_by(col(RunStep.position), col(RunStep.path)).limit(
-        limit
-    )
+    statement = statement.order_by(col(RunStep.position), col(RunStep.path)).limit(limit)
     return list((await session.exec(statement)).all())

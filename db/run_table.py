@@ -11,9 +11,7 @@ from db.ids import new_id
 from schemas.run import TERMINAL, RunStatus
 
 OPEN = tuple(status for status in RunStatus if status not in TERMINAL)
-_OPEN_SQL = sa.text(
-    "status IN ('queued', 'running', 'waiting', 'paused', 'compensating')"
-)
+_OPEN_SQL = sa.text("status IN ('queued', 'running', 'waiting', 'paused', 'compensating')")
 
 
 class Run(SQLModel, table=True):

@@ -30,9 +30,7 @@ class Template(SQLModel, table=True):
 
 async def get(session: AsyncSession, workspace: str, name: str) -> Template:
     """Return a template; raises NotFoundError."""
-    statement = select(Template).where(
-        Template.workspace == workspace, Template.name == name
-    )
+    statement = select(Template).where(Template.workspace == workspace, Template.name == name)
     found = (await session.exec(statement)).first()
     if found is None:
         raise _no_template(name)
@@ -49,9 +47,7 @@ async def put(
     html: str | None = None,
 ) -> Template:
     """Create or replace a template."""
-    row = Template(
-        workspace=workspace, name=name, subject=subject, text=text, html=html
-    )
+    row = Template(workspace=workspace, name=name, subject=subject, text=text, html=html)
     statement = (
         insert(Template)
         .values(row.model_dump())
@@ -67,16 +63,12 @@ async def put(
         .returning(Template)
         .execution_options(populate_existing=True)
     )
-    return (await session.scalars(statement)).one()
+    return (await session.exec(statement)).scalars().one()
 
 
 async def list_all(session: AsyncSession, workspace: str) -> list[Template]:
     """Return all templates by name."""
-    statement = (
-        select(Template)
-        .where(Template.workspace == workspace)
-        .order_by(col(Template.name))
-    )
+    statement = select(Template).where(Template.workspace == workspace).order_by(col(Template.name))
     return list((await session.exec(statement)).all())
 
 

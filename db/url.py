@@ -41,9 +41,7 @@ def normalise_url(url: str) -> str:
             hint="postgresql://user:password@host:5432/database",
         )
     if not parsed.database:
-        raise InputError(
-            "the database URL names no database", hint="postgresql://host/database"
-        )
+        raise InputError("the database URL names no database", hint="postgresql://host/database")
     query = dict(parsed.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")

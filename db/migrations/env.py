@@ -28,9 +28,7 @@ def render(kind: str, item: object, _context: object) -> str | Literal[False]:
 
 def run(connection: Connection) -> None:
     """Run the migrations on `connection`, all in one transaction."""
-    context.configure(
-        connection=connection, target_metadata=metadata, render_item=render
-    )
+    context.configure(connection=connection, target_metadata=metadata, render_item=render)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -45,9 +43,7 @@ async def run_on(url: str) -> None:
 
 
 if context.is_offline_mode():
-    context.configure(
-        dialect_name="postgresql", target_metadata=metadata, literal_binds=True
-    )
+    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 else:
