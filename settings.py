@@ -1,7 +1,7 @@
 """Settings of every process, from the environment and from an `.env` file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -168,10 +168,10 @@ def _read(path: Path | None) -> bytes | None:
     return None if path is None else path.read_bytes()
 
 
-def load_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """Read the settings; raises SettingsError that names each wrong variable."""
+def load_settings(env_file: Path | None = Path(".env"), **given: Any) -> Settings:
+    """Read the settings, `given` above all; raises SettingsError that names each wrong variable."""
     try:
-        return Settings(_env_file=env_file)  # pyright: ignore[reportCallIssue]
+        return Settings(_env_file=env_file, **given)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
         lines = [
             f"{_variable(problem['loc'])} {_said(problem['type'], problem['msg'])}"

@@ -26,7 +26,7 @@ from dev.temporal import TemporalServer
 from process import QuietServer
 from schemas.errors import SojournError
 from server import build_app, build_server
-from settings import Settings, database_place
+from settings import Settings, database_place, load_settings
 from telemetry import Telemetry, configure_logging
 from worker import work
 from workflows.setup import connect, prepare_namespace
@@ -188,7 +188,7 @@ class Stack:
         if self._given.http_allow_cidrs is None:
             # Definitions in development call services on this machine, on whatever port.
             own = {"http_allow_cidrs": ["127.0.0.0/8"], "http_allow_ports": [*range(1024, 65536)]}
-        return Settings(
+        return load_settings(
             database_url=SecretStr(database_url),
             temporal_address=address,
             smtp_url=SecretStr(mailbox.url),
