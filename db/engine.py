@@ -9,7 +9,6 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -97,20 +96,11 @@ class Database:
 def _connect(
     dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> DBAPIConnection:
+    failures = (OSError, dialect.loaded_dbapi.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
     try:
         return dialect.connect(*arguments, **options)
-    except (
-        OSError,
-        DBAPIError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-    ) as error:
+    except failures as error:
         raise unavailable(error) from error
-    except Exception as error:
-        loaded = dialect.loaded_dbapi
-        if isinstance(error, loaded.Error):
-            raise unavailable(error) from error
-        raise
 
 
 def _translate(context: ExceptionContext) -> BaseException | None:

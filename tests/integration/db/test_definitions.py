@@ -1,7 +1,6 @@
 """Definitions: numbers, states, and that a published version never changes."""
 
 import asyncio
-from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,12 +13,6 @@ from schemas.errors import ConflictError, ErrorCode, NotFoundError
 from schemas.run import RunStatus
 
 DOCUMENT = {"name": "demo", "steps": [{"z": 1, "a": 2}]}
-
-
-@pytest.fixture
-def workspace() -> str:
-    """A workspace that no other test uses."""
-    return f"w-{uuid4().hex[:8]}"
 
 
 async def create(database: Database, workspace: str, *, publish: bool = True) -> None:

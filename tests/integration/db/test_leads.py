@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from sqlmodel import select
@@ -13,12 +12,6 @@ from db.leads import LeadEventKind
 from schemas.errors import InputError, NotFoundError
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def workspace() -> str:
-    """A workspace that no other test uses."""
-    return f"w-{uuid4().hex[:8]}"
 
 
 async def test_forty_submissions_at_once_make_one_lead(database: Database, workspace: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -42,12 +41,6 @@ async def apply(database: Database, item: Projection) -> bool:
     """Apply a projection in a transaction of its own."""
     async with database.session() as session:
         return await runs.project(session, item)
-
-
-@pytest.fixture
-def workspace() -> str:
-    """A workspace that no other test uses."""
-    return f"w-{uuid4().hex[:8]}"
 
 
 async def test_a_run_and_its_steps_are_written_in_one_statement(

@@ -15,12 +15,6 @@ from schemas.errors import ConflictError, InputError, NotFoundError
 from schemas.run import RunStatus
 
 
-@pytest.fixture
-def workspace() -> str:
-    """A workspace that no other test uses."""
-    return f"w-{uuid4().hex[:8]}"
-
-
 async def add(
     database: Database, workspace: str, *, definition: str = "demo", lead_id: str | None = None
 ) -> str:
