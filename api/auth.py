@@ -15,9 +15,6 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="the API 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _public: set[Callable[..., Any]] = set()
 
-# For `openapi_extra` of public operations: without it the document would ask for a key.
-OPEN: dict[str, Any] = {"security": []}
-
 
 class UnauthorizedError(SojournError):
     """No API key came, or not the right one."""
@@ -29,6 +26,11 @@ def public(endpoint: Endpoint) -> Endpoint:
     """Mark an endpoint as open to everybody; whatever is not marked is closed."""
     _public.add(endpoint)
     return endpoint
+
+
+def public_operations() -> set[str]:
+    """The operation ids of all public endpoints."""
+    return {endpoint.__name__ for endpoint in _public}
 
 
 def _same(given: str, expected: str) -> bool:

@@ -1,7 +1,7 @@
 """What the API needs to know from the settings; the composition root fills it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.definition import MAX_BYTES
 from schemas.run import MAX_INPUT_BYTES
@@ -19,7 +19,8 @@ class ApiConfig:
     `render_metrics` gives the text exposition that `/metrics` answers with.
     """
 
-    api_key: str
+    # Not in the representation: tracebacks and logs show those.
+    api_key: str = field(repr=False)
     workspace: str = "default"
     public_url: str | None = None
     timescale: float = 1.0

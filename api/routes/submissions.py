@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.auth import OPEN, public
+from api.auth import public
 from api.dependencies import DatabaseDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import SlugPath
@@ -30,7 +30,6 @@ _email = TypeAdapter(Email)
 @router.post(
     "/forms/{form}/submissions",
     status_code=201,
-    openapi_extra=OPEN,
     responses={
         200: {"model": SubmissionAnswer, "description": "What the same key submitted before"},
         **problems(400, 404, 409, 413, closed=False),

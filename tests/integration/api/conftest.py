@@ -8,9 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
+from sqlalchemy import event
 
 from api.app import create_app
 from api.config import ApiConfig
@@ -100,11 +100,11 @@ def counted(database: Database) -> Iterator[list[str]]:
         statements.append(statement)
 
     engine = database.engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "before_cursor_execute", note)
 
 
 @contextmanager

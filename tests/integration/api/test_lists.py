@@ -66,9 +66,11 @@ async def test_pages_of_runs(api: AsyncClient, database: Database) -> None:
 async def test_pages_of_leads_and_events(api: AsyncClient, database: Database) -> None:
     status = a_name()
     async with database.session() as session:
-        for index in range(7):
-            lead = await leads.upsert(session, "default", f"{status}-{index}@example.com")
-            await leads.set_status_and_fields(session, "default", lead.id, status=status)
+        lead = await leads.upsert(session, "default", f"{status}@example.com")
+        await leads.set_status_and_fields(session, "default", lead.id, status=status)
+        for index in range(6):
+            other = await leads.upsert(session, "default", f"{status}-{index}@example.com")
+            await leads.set_status_and_fields(session, "default", other.id, status=status)
         for _ in range(5):
             await leads.add_event(session, "default", lead.id, LeadEventKind.OPENED, at=now())
     assert len(set(await collect(api, "/api/v1/leads", status=status, limit=3))) == 7

@@ -1,0 +1,112 @@
+"""The API under generated requests: no 5xx, and nothing that its own document does not say."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import schemathesis
+import uvicorn
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from temporalio.worker import Worker
+
+from api.app import create_app
+from api.config import ApiConfig
+from db.engine import Database
+from schemas.actions import Catalogue
+from workflows.gateway import Gateway
+
+API_KEY = "fuzz-key-0123456789"
+SEED = 20260131
+LEAST_CASES = 1500
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "ignored_auth",
+)
+CONFIG = {
+    "seed": SEED,
+    "headers": {"Authorization": f"Bearer {API_KEY}"},
+    "request-timeout": 20,
+    "max-time": 85,
+    "workers": 1,
+    "generation": {"max-examples": 5, "no-shrink": True, "database": "none"},
+    "phases": {
+        "examples": {"enabled": True},
+        "coverage": {"enabled": True},
+        "fuzzing": {"enabled": True},
+        "stateful": {"enabled": False},
+    },
+    "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
+    # A stream lasts as long as its run; tests of its own read it.
+    "operations": [{"include-operation-id": "stream_run_events", "enabled": False}],
+}
+
+
+@pytest.fixture
+async def address(
+    migrated_database: Callable[[], Awaitable[str]],
+    gateway: Gateway,
+    catalogue: Catalogue,
+    worker: Worker,
+) -> AsyncIterator[str]:
+    """The address of a served API with a database of its own."""
+    database = Database(await migrated_database())
+    app = create_app(
+        database=database,
+        gateway=gateway,
+        catalogue=catalogue,
+        config=ApiConfig(api_key=API_KEY, max_body_bytes=2 * 1024 * 1024),
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
+    )
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+    await database.close()
+
+
+def attack(address: str) -> tuple[Counter[str], list[str], Counter[int]]:
+    """Run all phases; gives the cases by phase, what went wrong, and the answers by status."""
+    schema = schemathesis.openapi.from_url(
+        f"{address}/api/v1/openapi.json", config=SchemathesisConfig.from_dict(CONFIG)
+    )
+    cases: Counter[str] = Counter()
+    statuses: Counter[int] = Counter()
+    faults: list[str] = []
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioFinished):
+            cases[event.phase.name] += len(event.recorder.cases)
+            for interaction in event.recorder.interactions.values():
+                if interaction.response is not None:
+                    statuses[interaction.response.status_code] += 1
+            for identity, checks in event.recorder.checks.items():
+                for check in checks:
+                    if check.failure_info is not None:
+                        case = event.recorder.cases[identity].value
+                        faults.append(
+                            f"{check.name}: {case.as_curl_command()[:600]}\n"
+                            f"{str(check.failure_info.failure)[:600]}"
+                        )
+        elif isinstance(event, events.NonFatalError):
+            faults.append(f"{event.label}: {event.value}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+    return cases, faults, statuses
+
+
+async def test_generated_requests(address: str) -> None:
+    cases, faults, statuses = await asyncio.to_thread(attack, address)
+    assert not faults, "\n\n".join(faults[:20])
+    assert sum(cases.values()) >= LEAST_CASES, cases
+    assert statuses[200] + statuses[201] + statuses[202] + statuses[204] >= 200, statuses
