@@ -1,0 +1,1 @@
+"""Sojourn measured beside a hand-written Temporal workflow, on the same servers in the same run."""

@@ -1,0 +1,76 @@
+"""The three cases, each written for Sojourn and by hand."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.handwritten import STEPS
+
+TARGETS = {"throughput": 0.85, "cpu": 1.15}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: Sojourn's definition in YAML, and the hand-written workflow's type.
+
+    `max_events` is what a run of Sojourn's may have in its history, `more_events` how many more
+    than the hand-written one.
+    """
+
+    name: str
+    title: str
+    definition: str
+    workflow: str
+    runs: int
+    max_events: int | None = None
+    more_events: int | None = None
+
+
+_INPUT = "input: {type: object, properties: {budget: {type: integer}, url: {type: string}}}"
+
+
+def _definition(name: str, step: str) -> str:
+    steps = "\n".join(f"  - {{id: s{number}, {step % number}}}" for number in range(STEPS))
+    return f"name: {name}\n{_INPUT}\nsteps:\n{steps}\n"
+
+
+CASES = [
+    Case(
+        "noop",
+        f"{STEPS} no-op activities",
+        _definition("noop", "type: noop, with: {value: %d}"),
+        "HandwrittenNoop",
+        runs=150,
+        more_events=2,
+    ),
+    Case(
+        "conditions",
+        f"{STEPS} conditions (local activities)",
+        _definition("conditions", "type: condition, if: 'input.budget >= %d'"),
+        "HandwrittenConditions",
+        runs=400,
+        max_events=16,
+    ),
+    Case(
+        "http",
+        f"{STEPS} http calls to loopback",
+        "\n".join(
+            [
+                "name: http",
+                _INPUT,
+                "steps:",
+                *(
+                    f"  - {{id: s{number}, type: http, with: {{url: '{{{{ input.url }}}}'}}}}"
+                    for number in range(STEPS)
+                ),
+            ]
+        ),
+        "HandwrittenHttp",
+        runs=150,
+        more_events=2,
+    ),
+]
+
+
+def run_input(target_url: str) -> dict[str, Any]:
+    """Give the input of every run, on both sides."""
+    return {"budget": 5000, "url": target_url}
