@@ -54,12 +54,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Started:
-    """A run that Temporal has; `created` is false when the idempotency key had made it before."""
+    """A run that Temporal has; `created` is false when the idempotency key had made it before.
+
+    `temporal_run_id` is there when the row does not know it yet: `Starter.mark` writes it.
+    """
 
     run_id: str
     status: RunStatus
     lead_id: str | None
     created: bool
+    temporal_run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,23 @@ class Starter:
         if start is None:
             return Started(run.id, run.status, run.lead_id, created)
         temporal_run_id = await self._tell_temporal(run, start, order)
-        async with self.database.session() as session:
-            await runs.mark_started(session, run.workspace, run.id, temporal_run_id)
-        return Started(run.id, RunStatus.RUNNING, run.lead_id, created)
+        return Started(run.id, RunStatus.RUNNING, run.lead_id, created, temporal_run_id)
+
+    async def mark(self, started: Started) -> None:
+        """Note in the row that Temporal has the run; to be called after the answer is sent.
+
+        The caller need not wait for it: a reader of the run asks Temporal anyway, and a mark that
+        gets lost is made by the reconciler.
+        """
+        if started.temporal_run_id is None:
+            return
+        try:
+            async with self.database.session() as session:
+                await runs.mark_started(
+                    session, self.config.workspace, started.run_id, started.temporal_run_id
+                )
+        except UnavailableError as error:
+            _log.warning("mark_failed", run_id=started.run_id, error=error.message)
 
     async def _claim(self, session: AsyncSession, order: Order, run_id: str) -> str:
         if order.key is None:

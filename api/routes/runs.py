@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 
 from api.dependencies import (
     CatalogueDep,
@@ -60,6 +60,7 @@ async def start_run(
     body: StartRun,
     starter: StarterDep,
     response: Response,
+    after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
 ) -> RunRef:
     """Start a run of the active version or of the one named; it survives any crash from then on."""
@@ -74,6 +75,7 @@ async def start_run(
             fingerprint=idempotency.fingerprint("run", name, body.model_dump(mode="json")),
         )
     )
+    after.add_task(starter.mark, started)
     if not started.created:
         response.status_code = 200
     response.headers["Location"] = f"/api/v1/runs/{started.run_id}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, BackgroundTasks, Response
 from pydantic import TypeAdapter, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -43,6 +43,7 @@ async def submit_form(
     workspace: WorkspaceDep,
     starter: StarterDep,
     response: Response,
+    after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
 ) -> SubmissionAnswer:
     """Create or update the lead, keep what was submitted, and start the form's definition."""
@@ -79,6 +80,7 @@ async def submit_form(
             recording=record,
         )
     )
+    after.add_task(starter.mark, started)
     if not started.created:
         response.status_code = 200
     return SubmissionAnswer(lead_id=started.lead_id or "", run_id=started.run_id)
