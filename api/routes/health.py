@@ -1,13 +1,14 @@
 """/healthz and /readyz: is the process alive, and can it do its work."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api.auth import public
 from api.dependencies import DatabaseDep, GatewayDep
+from db.engine import Database
 from schemas.errors import SojournError
 from workflows.gateway import Gateway
 
@@ -40,19 +41,13 @@ async def healthz() -> Alive:
     return Alive()
 
 
-class _Ping(BaseModel):
-    ok: bool
-    message: str | None = None
-
-
-async def ping_database(database: DatabaseDep) -> _Ping:
-    """Ask PostgreSQL within a second."""
+async def _ask_database(database: Database) -> tuple[bool, str | None]:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await database.ping(PING_SECONDS)
     except (SojournError, TimeoutError) as error:
-        return _Ping(ok=False, message=str(error) or "PostgreSQL does not answer in time")
-    return _Ping(ok=True)
+        return False, str(error) or "PostgreSQL does not answer in time"
+    return True, None
 
 
 async def _ask_temporal(gateway: Gateway) -> tuple[bool, bool, str | None]:
@@ -69,20 +64,18 @@ async def _ask_temporal(gateway: Gateway) -> tuple[bool, bool, str | None]:
     responses={503: {"model": Readiness, "description": "Some part is down"}},
 )
 @public
-async def readyz(
-    gateway: GatewayDep,
-    database: Annotated[_Ping, Depends(ping_database)],
-    response: Response,
-) -> Readiness:
+async def readyz(gateway: GatewayDep, database: DatabaseDep, response: Response) -> Readiness:
     """200 when Temporal and PostgreSQL answer and workers poll; else 503 and what is down."""
-    temporal, workers, message = await _ask_temporal(gateway)
-    parts = {"temporal": temporal, "database": database.ok, "workers": workers}
-    down = [name for name, works in parts.items() if not works]
+    (works, complaint), (temporal, workers, message) = await asyncio.gather(
+        _ask_database(database), _ask_temporal(gateway)
+    )
+    parts = {"temporal": temporal, "database": works, "workers": workers}
+    down = [name for name, up in parts.items() if not up]
     if down:
         response.status_code = 503
     return Readiness(
         status="degraded" if down else "ready",
         down=down,
-        message=database.message or message,
+        message=complaint or message,
         **parts,
     )

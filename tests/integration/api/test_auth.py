@@ -4,6 +4,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from httpx2 import ASGITransport, AsyncClient
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.config import ApiConfig
@@ -93,9 +94,11 @@ async def test_an_unexpected_error_tells_only_its_id(
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, render_metrics=broken),
     )
-    async with client_of(app) as client:
-        answer = await client.get("/metrics")
+    with capture_logs() as logs:
+        async with client_of(app) as client:
+            answer = await client.get("/metrics")
     assert_problem(answer, 500, "INTERNAL")
+    assert "unhandled_error" in [entry["event"] for entry in logs]
     assert "secret" not in answer.text
     assert "ZeroDivision" not in answer.text
 
