@@ -31,7 +31,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SOJOURN_", env_file=".env", extra="ignore", populate_by_name=True
+        env_prefix="SOJOURN_",
+        env_file=".env",
+        # Compose files and shells pass variables on that are set to nothing.
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     database_url: SecretStr = Field(validation_alias=_plain("DATABASE_URL"))

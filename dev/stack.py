@@ -44,7 +44,7 @@ _log = logging.getLogger("sojourn.dev")
 class Given(BaseSettings):
     """Servers that the user has already, from the environment or `.env`."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "SOJOURN_DATABASE_URL")
