@@ -1,0 +1,101 @@
+"""Settings: what is read, what is refused and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from settings import SettingsError, database_place, load_settings
+
+URL = "postgresql://sojourn:hush-hush@db:5433/sojourn"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("SOJOURN_", "TEMPORAL_", "DATABASE_", "SMTP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", URL)
+
+
+def test_defaults_need_only_the_database() -> None:
+    settings = load_settings(None)
+    assert settings.temporal_address == "localhost:7233"
+    assert settings.task_queue == "sojourn"
+    assert settings.timescale == 1
+    assert settings.http_allow_cidrs == []
+    assert settings.tls is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DATABASE_URL", "", "DATABASE_URL is required"),
+        ("DATABASE_URL", "mysql://u:hush-hush@h/d", "DATABASE_URL is wrong: "),
+        ("SMTP_URL", "http://u:hush-hush@h", "SMTP_URL is wrong: "),
+        ("SOJOURN_API_KEY", "hush-hush", "SOJOURN_API_KEY is wrong: must have at least 16"),
+        ("SOJOURN_PORT", "http", "SOJOURN_PORT is wrong: "),
+        ("SOJOURN_TIMESCALE", "0", "SOJOURN_TIMESCALE is wrong: "),
+        ("SOJOURN_HTTP_ALLOW_PORTS", "80,x", "SOJOURN_HTTP_ALLOW_PORTS is wrong: "),
+    ],
+)
+def test_what_is_wrong_is_named_without_its_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings(None)
+    assert said in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("SOJOURN_PORT", "0")
+    with pytest.raises(SettingsError, match=r"(?s)DATABASE_URL.*SOJOURN_PORT"):
+        load_settings(None)
+
+
+def test_variables_set_to_nothing_are_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SOJOURN_AI_OPENAI_BASE_URL", "SOJOURN_HTTP_ALLOW_CIDRS", "TEMPORAL_API_KEY"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings(None)
+    assert settings.ai_openai_base_url is None
+    assert settings.http_allow_cidrs == []
+    assert settings.temporal_api_key is None
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOJOURN_HTTP_ALLOW_CIDRS", "10.0.0.0/8, 127.0.0.0/8")
+    monkeypatch.setenv("SOJOURN_HTTP_ALLOW_PORTS", "8080,9000")
+    settings = load_settings(None)
+    services = settings.services(settings.database())
+    assert services.http_config.allow_cidrs == ("10.0.0.0/8", "127.0.0.0/8")
+    assert services.http_config.allow_ports == (8080, 9000)
+
+
+def test_an_env_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TEMPORAL_ADDRESS=file:1\nSOJOURN_TASK_QUEUE=file\nSOMEBODY_ELSES=x\n")
+    monkeypatch.setenv("SOJOURN_TASK_QUEUE", "environment")
+    settings = load_settings(file)
+    assert (settings.temporal_address, settings.task_queue) == ("file:1", "environment")
+
+
+def test_secrets_are_not_in_the_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOJOURN_API_KEY", "hush-hush-hush-hush")
+    monkeypatch.setenv("SMTP_URL", "smtp://u:hush-hush@mail:25")
+    assert "hush" not in repr(load_settings(None))
+    assert database_place(URL) == "db:5433/sojourn"
+
+
+def test_a_client_certificate_makes_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from temporalio.client import TLSConfig
+
+    for name in ("CERT", "KEY"):
+        (tmp_path / name).write_text(name)
+        monkeypatch.setenv(f"TEMPORAL_TLS_{name}", str(tmp_path / name))
+    assert load_settings(None).tls == TLSConfig(client_cert=b"CERT", client_private_key=b"KEY")
