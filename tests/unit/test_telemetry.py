@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import pytest
 import structlog
@@ -114,7 +115,7 @@ async def test_metrics_of_temporal_and_ours_are_one_text() -> None:
         scope["route"] = type("Route", (), {"path": "/things/{id}"})()
         await send({"type": "http.response.start", "status": 201, "headers": []})
 
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object) -> Any:
         return None
 
     scope = {"type": "http", "method": "PUT", "path": "/things/5"}
