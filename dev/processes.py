@@ -105,9 +105,13 @@ def stop_leftover(pid: int, mark: str, *, stop_signal: signal.Signals, grace: fl
         if not any(mark in part for part in process.cmdline()):
             return False
         os.kill(pid, stop_signal)
-        process.wait(grace)
+        end = time.monotonic() + grace
+        # An orphan that nobody reaps stays a zombie: it has ended all the same.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
+                break
+            time.sleep(0.05)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return False
-    except psutil.TimeoutExpired:
-        os.kill(pid, signal.SIGKILL)
     return True
