@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from remote import Remote
 from schemas.errors import Problem, SojournError
@@ -215,20 +214,24 @@ def runs(
     """List runs, newest first."""
     with _plain_errors():
         page = Remote.found().get("/runs", definition=definition, status=status, limit=limit)
-    table = Table(box=None)
-    for column in ("run", "definition", "version", "status", "created", "waits for"):
-        table.add_column(column, no_wrap=True)
+    rows = [("run", "definition", "version", "status", "created", "waits for")]
     for run in page["items"]:
         created = datetime.fromisoformat(run["created_at"]).astimezone()
-        table.add_row(
-            run["id"],
-            run["definition"],
-            str(run["version"]),
-            run["status"],
-            f"{created:%Y-%m-%d %H:%M:%S}",
-            run["waiting_for"] or "",
+        rows.append(
+            (
+                run["id"],
+                run["definition"],
+                str(run["version"]),
+                run["status"],
+                f"{created:%Y-%m-%d %H:%M:%S}",
+                run["waiting_for"] or "",
+            )
         )
-    _out.print(table)
+    # Not a rich table: that one cuts ids off where the terminal is narrow, or is none.
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
 @app.command()

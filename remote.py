@@ -39,11 +39,7 @@ class Remote:
     def __init__(self, url: str, api_key: str) -> None:
         """Speak to the API at `url`."""
         self._url = url
-        self._http = httpx2.Client(
-            base_url=f"{url}/api/v1",
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=_TIMEOUT,
-        )
+        self._headers = {"Authorization": f"Bearer {api_key}"}
 
     @classmethod
     def found(cls) -> "Remote":
@@ -64,9 +60,15 @@ class Remote:
         headers = {"Content-Type": "application/yaml"}
         return self._call("POST", path, content=source.encode(), headers=headers, params=params)
 
-    def _call(self, method: str, path: str, **request: Any) -> Any:
+    def _call(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any
+    ) -> Any:
+        given = self._headers | (headers or {})
         try:
-            answer = self._http.request(method, path, **request)
+            # One connection a call: a command makes one or two, and leaves none behind.
+            answer = httpx2.request(
+                method, f"{self._url}/api/v1{path}", headers=given, timeout=_TIMEOUT, **request
+            )
         except httpx2.HTTPError as error:
             raise UnavailableError(
                 f"Sojourn does not answer at {self._url}: {error or type(error).__name__}",

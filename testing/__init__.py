@@ -1,0 +1,1 @@
+"""For users: run a definition against fakes, with time skipped."""
