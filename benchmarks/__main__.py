@@ -49,9 +49,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def measure(
-    parts: list[str], sizes: Sizes, told: Callable[[str], None]
-) -> dict[str, Any]:
+async def measure(parts: list[str], sizes: Sizes, told: Callable[[str], None]) -> dict[str, Any]:
     """Measure the parts that need servers; gives {part: figures}."""
     found: dict[str, Any] = {}
     cases = [case for case in CASES if case.name in parts]
@@ -119,9 +117,7 @@ def main() -> None:
         figures = {
             "machine": machine,
             "comparisons": [asdict(one) for one in comparisons],
-            **{
-                name: asdict(found[name]) for name in ("latency", "sleepers") if name in found
-            },
+            **{name: asdict(found[name]) for name in ("latency", "sleepers") if name in found},
         }
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     if "cel" in arguments.only:

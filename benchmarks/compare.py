@@ -153,9 +153,7 @@ async def compare(
 
     Both workers run all the time; before a case each has a turn that does not count.
     """
-    workers = {
-        side: await stack.start_worker(_MODULES[side], _QUEUES[side]) for side in _MODULES
-    }
+    workers = {side: await stack.start_worker(_MODULES[side], _QUEUES[side]) for side in _MODULES}
     sides = Sides(stack, workers)
     found: list[Comparison] = []
     try:

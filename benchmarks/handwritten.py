@@ -31,7 +31,7 @@ class NoopWorkflow:
     """Ten sequential no-op activities."""
 
     @workflow.run
-    async def run(self, order: Order) -> int:
+    async def run(self, order: Order) -> int:  # noqa: ARG002 - all cases have one input
         value = 0
         for number in range(STEPS):
             result = await workflow.execute_activity(

@@ -31,8 +31,10 @@ def resident_mib(pid: int) -> float:
 
 
 def _machine_busy() -> float:
-    times = psutil.cpu_times()
-    return times.user + times.system + times.nice + times.irq + times.softirq + times.steal
+    # Guests' time is in `user` already.
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    times = psutil.cpu_times()._asdict()
+    return sum(seconds for name, seconds in times.items() if name not in idle)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlmodel import col
 
 from db.base import now
 from db.engine import Database
@@ -51,9 +52,9 @@ async def count(database: Database, definition: str) -> dict[RunStatus, int]:
     """Count the runs of a definition by status."""
     async with database.session() as session:
         statement = (
-            sa.select(Run.status, sa.func.count())
-            .where(Run.definition == definition)  # pyright: ignore[reportArgumentType]
-            .group_by(Run.status)
+            sa.select(col(Run.status), sa.func.count())
+            .where(col(Run.definition) == definition)
+            .group_by(col(Run.status))
         )
         found = await (await session.connection()).execute(statement)
-        return {RunStatus(status): number for status, number in found.all()}
+        return {RunStatus(row[0]): row[1] for row in found}

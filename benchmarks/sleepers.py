@@ -38,6 +38,7 @@ class Sleepers:
     start_rate: float = 0.0
     asleep_rate: float = 0.0
     resident: dict[int, float] = field(default_factory=dict)
+    resident_asleep: float = 0.0
     idle_seconds: float = 0.0
     worker_percent: float = 0.0
     temporal_percent: float = 0.0
@@ -48,7 +49,7 @@ class Sleepers:
 async def measure(
     stack: Stack, count: int, *, idle: float, concurrency: int, told: Callable[[str], None]
 ) -> Sleepers:
-    """Start `count` runs that sleep, wait until every row says so, then watch for `idle` seconds."""
+    """Start `count` runs that sleep, wait until every row says so, then watch `idle` seconds."""
     worker = await stack.start_worker(
         "benchmarks.sojourn_worker", _QUEUE, SOJOURN_MAX_CACHED_WORKFLOWS=str(CACHE)
     )
@@ -81,7 +82,7 @@ async def measure(
     found.asleep_rate = count / (time.perf_counter() - began)
     await asyncio.sleep(min(_SETTLE, idle))
     await _watch(stack, worker.pid, idle, found)
-    found.resident[count] = resident_mib(worker.pid)
+    found.resident_asleep = resident_mib(worker.pid)
     by_status = await rows.count(stack.database, definition.name)
     found.rows = {status.value: number for status, number in by_status.items()}
     stack.stop(worker)
