@@ -42,7 +42,7 @@ QUICK = Sizes(pairs=1, share=0.1, concurrency=10, starts=20, sleepers=50, idle=2
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the short form, under a minute")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--pairs", type=int, help="interleaved pairs of each case")
     parser.add_argument("--sleepers", type=int, help="runs that sleep")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
@@ -97,13 +97,16 @@ def main() -> None:
                 "sleepers": arguments.sleepers or sizes.sleepers,
             }
         )
+    # The expression engine has tests with limits of their own; the short form leaves it out.
+    short = [part for part in PARTS if part != "cel"] if arguments.quick else list(PARTS)
+    parts: list[str] = arguments.only or short
     console = tables.console()
     machine = _machine()
     console.print(f"{machine['cores']} cores, load before: {machine['load'][0]:.2f}")
     found: dict[str, Any] = {}
-    if set(arguments.only) - {"cel"}:
+    if set(parts) - {"cel"}:
         told = console.log if console.is_terminal else console.print
-        found = asyncio.run(measure(arguments.only, sizes, told))
+        found = asyncio.run(measure(parts, sizes, told))
     comparisons = found.get("comparisons", [])
     if comparisons:
         console.print(tables.comparisons(comparisons))
@@ -120,7 +123,7 @@ def main() -> None:
             **{name: asdict(found[name]) for name in ("latency", "sleepers") if name in found},
         }
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    if "cel" in arguments.only:
+    if "cel" in parts:
         cel.main()
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -71,7 +73,7 @@ async def test_both_workers_have_the_same_options(client: Client, database_url: 
     await http.client.aclose()
 
 
-def http_activities(http: Http) -> list[object]:
+def http_activities(http: Http) -> list[Callable[..., Any]]:
     return [http.fetch]
 
 
