@@ -1,6 +1,7 @@
 """What the language knows of an action: its name, schemas and defaults."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
@@ -27,6 +28,15 @@ class Catalogue(Protocol):
         ...
 
 
+def action_timeouts(catalogue: Catalogue) -> dict[str, timedelta]:
+    """Give the actions' own default timeouts where they differ from the language's."""
+    return {
+        name: spec.timeout
+        for name, spec in catalogue.specs().items()
+        if spec.timeout != DEFAULT_TIMEOUT
+    }
+
+
 class StepContext(BaseModel):
     """What an action is told about the step it works for; travels as its second argument.
 
@@ -39,10 +49,7 @@ class StepContext(BaseModel):
     path: str
     lead_id: str | None = None
     correlation_id: str | None = None
-    retry: dict[str, Any] = Field(
-        default_factory=dict, description="the step's Retry policy"
-    )
-    heartbeat: bool = False
+    retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
 
     @property
     def key(self) -> str:

@@ -51,9 +51,7 @@ class _Builder:
         self.loader = _Loader("")
 
     def build(self, node: yaml.Node, path: str, depth: int) -> Any:
-        position = Position(
-            line=node.start_mark.line + 1, column=node.start_mark.column + 1
-        )
+        position = Position(line=node.start_mark.line + 1, column=node.start_mark.column + 1)
         self.positions[path] = position
         if depth > _MAX_NESTING:
             self.refuse(path, position, f"nested deeper than {_MAX_NESTING} levels")
@@ -109,9 +107,7 @@ def parse_document(text: str) -> Document:
     and aliases (an alias bomb must not unfold) and tags.
     """
     if not text.strip():
-        raise DefinitionError(
-            "the document is empty", problems=[Problem(message="empty document")]
-        )
+        raise DefinitionError("the document is empty", problems=[Problem(message="empty document")])
     try:
         for token in yaml.scan(text, Loader=_Loader):
             if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
@@ -128,9 +124,7 @@ def parse_document(text: str) -> Document:
         message = f"nested deeper than {_MAX_NESTING} levels"
         raise DefinitionError(message, problems=[Problem(message=message)]) from error
     if node is None:
-        raise DefinitionError(
-            "the document is empty", problems=[Problem(message="empty document")]
-        )
+        raise DefinitionError("the document is empty", problems=[Problem(message="empty document")])
     builder = _Builder()
     data = builder.build(node, "", 0)
     if builder.problems:
@@ -140,9 +134,5 @@ def parse_document(text: str) -> Document:
 
 def _syntax(message: str, mark: yaml.Mark | None) -> DefinitionError:
     position = Position(line=mark.line + 1, column=mark.column + 1) if mark else None
-    problem = Problem(
-        code=ErrorCode.DEFINITION_INVALID, position=position, message=message
-    )
-    return DefinitionError(
-        f"the document cannot be read: {message}", problems=[problem]
-    )
+    problem = Problem(code=ErrorCode.DEFINITION_INVALID, position=position, message=message)
+    return DefinitionError(f"the document cannot be read: {message}", problems=[problem])

@@ -26,15 +26,11 @@ def parse_duration(text: str) -> timedelta:
     """
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(
-            f"{text!r} is not a duration; write for example '3d', '4h30m' or '500ms'"
-        )
+        raise ValueError(f"{text!r} is not a duration; write for example '3d', '4h30m' or '500ms'")
     units = [unit for _, unit in parts]
     order = [unit for unit in _UNITS if unit in units]
     if units != order:
-        raise ValueError(
-            f"{text!r} must name each unit once, largest first: {' '.join(_UNITS)}"
-        )
+        raise ValueError(f"{text!r} must name each unit once, largest first: {' '.join(_UNITS)}")
     # A cap on digits first: a thousand-digit number must not reach integer arithmetic.
     if any(len(number) > 15 for number, _ in parts):
         raise ValueError(f"{text!r} is longer than ten years")
@@ -69,7 +65,5 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_validate),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": DURATION_PATTERN, "examples": ["3d", "4h30m"]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["3d", "4h30m"]}),
 ]

@@ -108,9 +108,7 @@ class ExpressionError(SojournError):
 
     code = ErrorCode.EXPRESSION_ERROR
 
-    def __init__(
-        self, message: str, *, offset: int | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, offset: int | None = None, hint: str | None = None) -> None:
         """Build an expression error at `offset`."""
         super().__init__(message, hint=hint)
         self.offset = offset

@@ -203,6 +203,4 @@ def prune(value: Any, paths: Iterable[Reference]) -> Any:
     heads: dict[str, list[Reference]] = {}
     for path in paths:
         heads.setdefault(path[0], []).append(path[1:])
-    return {
-        key: prune(value[key], tails) for key, tails in heads.items() if key in value
-    }
+    return {key: prune(value[key], tails) for key, tails in heads.items() if key in value}

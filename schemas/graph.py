@@ -29,16 +29,10 @@ def find_order_problems(steps: list[Step], path: str = "steps") -> list[Problem]
         for number, name in enumerate(step.depends_on or []):
             if name not in ids:
                 near = get_close_matches(name, ids, 1)
-                hint = (
-                    f"did you mean {near[0]!r}?"
-                    if near
-                    else "name steps of the same list"
-                )
+                hint = f"did you mean {near[0]!r}?" if near else "name steps of the same list"
                 message = f"depends on {name!r}, which is no step of this list"
                 problems.append(
-                    Problem(
-                        path=f"{here}.depends_on[{number}]", message=message, hint=hint
-                    )
+                    Problem(path=f"{here}.depends_on[{number}]", message=message, hint=hint)
                 )
         for field, nested in step.step_lists():
             problems += find_order_problems(nested, f"{here}.{field}")
@@ -48,9 +42,7 @@ def find_order_problems(steps: list[Step], path: str = "steps") -> list[Problem]
             index = ids.index(cycle[0])
             message = f"the steps wait for each other: {' -> '.join(cycle)}"
             hint = "remove one of these from depends_on"
-            problems.append(
-                Problem(path=f"{path}[{index}].depends_on", message=message, hint=hint)
-            )
+            problems.append(Problem(path=f"{path}[{index}].depends_on", message=message, hint=hint))
     return problems
 
 

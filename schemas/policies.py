@@ -17,9 +17,7 @@ DEFAULT_TIMEOUT = timedelta(seconds=30)
 class Strict(BaseModel):
     """Base of the language's models: an unknown field is refused, never ignored."""
 
-    model_config = ConfigDict(
-        extra="forbid", populate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
 class Retry(Strict):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, field_serializer
 
 from schemas.definition import Definition
+from schemas.durations import Duration
 
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 256 * 1024
@@ -103,12 +104,8 @@ class StepState(BaseModel):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     until: datetime | None = None
-    note: str | None = Field(
-        default=None, description="what a waiting step waits for, in words"
-    )
-    choice: str | None = Field(
-        default=None, description="the way a condition or switch took"
-    )
+    note: str | None = Field(default=None, description="what a waiting step waits for, in words")
+    choice: str | None = Field(default=None, description="the way a condition or switch took")
 
 
 class RunState(BaseModel):
@@ -125,14 +122,10 @@ class RunState(BaseModel):
     steps: dict[str, StepState] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(default_factory=dict)
     mailbox: dict[str, list[Any]] = Field(default_factory=dict)
-    signals: int = Field(
-        default=0, description="signals received since the last continue-as-new"
-    )
+    signals: int = Field(default=0, description="signals received since the last continue-as-new")
     output: Any = None
     error: ErrorInfo | None = None
-    generation: int = Field(
-        default=0, description="how often the run has continued as new"
-    )
+    generation: int = Field(default=0, description="how often the run has continued as new")
 
 
 class RunStart(BaseModel):
@@ -149,6 +142,12 @@ class RunStart(BaseModel):
     lead: Lead | None = None
     correlation_id: str | None = None
     timescale: float = Field(default=1.0, gt=0)
+    history_limit: int | None = Field(
+        default=None, ge=20, description="continue as new from so many history events on"
+    )
+    timeouts: dict[str, Duration] = Field(
+        default_factory=dict, description="own default timeouts of the actions, by type"
+    )
 
     @field_serializer("definition")
     def _compact(self, definition: Definition) -> dict[str, Any]:
@@ -193,6 +192,4 @@ class Projection(BaseModel):
     output: Any = None
     error: ErrorInfo | None = None
     waiting_for: str | None = None
-    until: datetime | None = Field(
-        default=None, description="when the next timer of the run ends"
-    )
+    until: datetime | None = Field(default=None, description="when the next timer of the run ends")

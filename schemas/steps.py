@@ -28,14 +28,10 @@ class StepBase(Strict):
 
     id: StepId
     title: Annotated[str, Field(max_length=200)] | None = None
-    if_: Expression | None = Field(
-        default=None, alias="if", description="guard: false skips"
-    )
+    if_: Expression | None = Field(default=None, alias="if", description="guard: false skips")
     depends_on: list[StepId] | None = None
     on_error: OnError = "fail"
-    output: Any = Field(
-        default=None, description="replaces the step's own output; may hold {{ }}"
-    )
+    output: Any = Field(default=None, description="replaces the step's own output; may hold {{ }}")
 
     def step_lists(self) -> list[tuple[str, "list[Step]"]]:
         """The nested step lists with their field paths, in order."""
@@ -131,18 +127,14 @@ class Parallel(StepBase):
 
     def step_lists(self) -> list[tuple[str, "list[Step]"]]:
         """Every branch."""
-        return [
-            (f"branches[{i}].do", branch.do) for i, branch in enumerate(self.branches)
-        ]
+        return [(f"branches[{i}].do", branch.do) for i, branch in enumerate(self.branches)]
 
 
 class ForEach(StepBase):
     """Runs `do` for every item, `concurrency` at a time; output is the list of last outputs."""
 
     type: Literal["for_each"]
-    items: Any = Field(
-        description="a list, or {{ CEL }} that gives one; at most 200 items"
-    )
+    items: Any = Field(description="a list, or {{ CEL }} that gives one; at most 200 items")
     as_: StepId = Field(default="item", alias="as")
     concurrency: Annotated[int, Field(ge=1, le=MAX_BRANCHES)] = 10
     do: "Annotated[list[Step], Field(min_length=1)]"
@@ -198,9 +190,7 @@ class Fail(StepBase):
     @model_validator(mode="after")
     def _fails(self) -> Self:
         if self.on_error != "fail":
-            raise ValueError(
-                "a fail step fails the run; 'on_error' has no meaning here"
-            )
+            raise ValueError("a fail step fails the run; 'on_error' has no meaning here")
         return self
 
 
@@ -234,9 +224,7 @@ CONTROL_KINDS: dict[str, type[StepBase]] = {
 
 
 def _tag(value: Any) -> str:
-    kind = (
-        value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    )
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     return kind if kind in CONTROL_KINDS else "action"
 
 

@@ -102,11 +102,7 @@ class _Checker:
         }
 
     def _results(self, steps: Sequence[StepBase]) -> dict[str, cel.Type]:
-        return {
-            inner.id: self._result(inner)
-            for step in steps
-            for inner in visible_inside(step)
-        }
+        return {inner.id: self._result(inner) for step in steps for inner in visible_inside(step)}
 
     def _result(self, step: StepBase) -> cel.Type:
         """What `steps.<id>` looks like; the output may be null, since a step can be skipped."""
@@ -200,14 +196,10 @@ class _Checker:
         hidden = self._hidden_steps(source, scope) if problems else []
         for problem in problems:
             # A step that exists but cannot have run yet deserves a better word than "unknown".
-            name = next(
-                (name for name in hidden if f'"{name}"' in problem.message), None
-            )
+            name = next((name for name in hidden if f'"{name}"' in problem.message), None)
             if name is not None:
                 message = f"the step {name!r} cannot have run before this one"
-                self._report(
-                    place, message, problem.offset, f"add {name!r} to depends_on"
-                )
+                self._report(place, message, problem.offset, f"add {name!r} to depends_on")
             else:
                 self._report(place, problem.message, problem.offset, problem.hint)
         if wanted is not None and not problems and found not in (wanted, cel.DYN):
@@ -219,16 +211,10 @@ class _Checker:
             chains = cel.compile(source).references
         except ExpressionError:
             return []
-        named = sorted(
-            chain[1] for chain in chains if chain[0] == "steps" and len(chain) > 1
-        )
-        return [
-            name for name in named if name in self.known and name not in scope.steps
-        ]
+        named = sorted(chain[1] for chain in chains if chain[0] == "steps" and len(chain) > 1)
+        return [name for name in named if name in self.known and name not in scope.steps]
 
-    def _report(
-        self, place: _Place, message: str, offset: int | None, hint: str | None
-    ) -> None:
+    def _report(self, place: _Place, message: str, offset: int | None, hint: str | None) -> None:
         at = place.offset + (offset or 0)
         self.found.append(
             Problem(
@@ -244,9 +230,7 @@ def _plain(results: Mapping[str, cel.Type], name: str) -> dict[str, cel.Type]:
     """In a step's own `output` its result is what the step gave before it was replaced."""
     return {
         **results,
-        name: cel.object_type(
-            {"output": cel.DYN, "status": cel.STRING, "error": cel.DYN}
-        ),
+        name: cel.object_type({"output": cel.DYN, "status": cel.STRING, "error": cel.DYN}),
     }
 
 

@@ -26,9 +26,7 @@ from schemas.typecheck import find_expression_problems
 _UNION_TAGS = frozenset({*CONTROL_KINDS, "action"})
 
 
-def find_problems(
-    source: str | dict[str, Any], catalogue: Catalogue | None
-) -> list[Problem]:
+def find_problems(source: str | dict[str, Any], catalogue: Catalogue | None) -> list[Problem]:
     """Give every problem of a definition, as text or as data; an empty list means it is valid.
 
     Without a catalogue, action names and their parameters are not checked.
@@ -36,9 +34,7 @@ def find_problems(
     return _check(source, catalogue)[1]
 
 
-def load_definition(
-    source: str | dict[str, Any], catalogue: Catalogue | None
-) -> Definition:
+def load_definition(source: str | dict[str, Any], catalogue: Catalogue | None) -> Definition:
     """Parse and check a definition.
 
     Raises DefinitionError that lists every problem.
@@ -66,9 +62,7 @@ def _check(
         message = f"the definition has {size} bytes; the limit is {MAX_BYTES}"
         return None, [Problem(code=ErrorCode.LIMIT_EXCEEDED, message=message)]
     try:
-        document = (
-            parse_document(source) if isinstance(source, str) else Document(source, {})
-        )
+        document = parse_document(source) if isinstance(source, str) else Document(source, {})
     except DefinitionError as error:
         return None, error.problems
     problems = _shape_limits(document.data)
@@ -82,9 +76,7 @@ def _check(
         except ValidationError as error:
             shape = [_from_pydantic(item, document.data) for item in error.errors()]
             # The fields of a step of an unknown type cannot be judged.
-            problems += [
-                item for item in shape if not (item.path + ".").startswith(unknown)
-            ]
+            problems += [item for item in shape if not (item.path + ".").startswith(unknown)]
         if definition is not None:
             problems += _find_semantic_problems(definition, specs)
     located = [_locate(problem, document) for problem in problems]
@@ -111,9 +103,7 @@ def _shape_limits(data: Any) -> list[Problem]:
     if count > MAX_STEPS:
         problems.append(_limit("steps", f"{count} steps; the limit is {MAX_STEPS}"))
     if deepest > MAX_DEPTH:
-        problems.append(
-            _limit("steps", f"steps nested {deepest} deep; the limit is {MAX_DEPTH}")
-        )
+        problems.append(_limit("steps", f"steps nested {deepest} deep; the limit is {MAX_DEPTH}"))
     return problems
 
 
@@ -150,9 +140,7 @@ def _measure(steps: Any, depth: int) -> tuple[int, int]:
     return count, deepest
 
 
-def _unknown_types(
-    steps: Any, path: str, specs: Mapping[str, ActionSpec] | None
-) -> list[Problem]:
+def _unknown_types(steps: Any, path: str, specs: Mapping[str, ActionSpec] | None) -> list[Problem]:
     if specs is None or not isinstance(steps, list):
         return []
     problems: list[Problem] = []
@@ -180,9 +168,7 @@ def _from_pydantic(item: Mapping[str, Any], data: Any) -> Problem:
     hint: str | None = None
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
-        message = (
-            f"the field {name!r} is not known here, or not interpreted by this version"
-        )
+        message = f"the field {name!r} is not known here, or not interpreted by this version"
         near = get_close_matches(name, model_keys, 1)
         hint = f"did you mean {near[0]!r}?" if near else None
     elif item["type"] == "missing":
@@ -201,9 +187,7 @@ def _path(location: tuple[int | str, ...], data: Any) -> tuple[str, list[str]]:
         else:
             path += f".{part}" if path else part
             here = here.get(part) if isinstance(here, dict) else None
-    model: type[Any] = (
-        ActionStep if kind == "action" else CONTROL_KINDS.get(kind)
-    ) or Definition
+    model: type[Any] = (ActionStep if kind == "action" else CONTROL_KINDS.get(kind)) or Definition
     return path, [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -270,19 +254,11 @@ def _parameter_problems(path: str, step: ActionStep, spec: ActionSpec) -> list[P
         for name in step.with_:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = (
-                    f"did you mean {near[0]!r}?"
-                    if near
-                    else f"known: {', '.join(known)}"
-                )
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 message = f"{step.type!r} has no parameter {name!r}"
-                problems.append(
-                    Problem(path=f"{path}.with.{name}", message=message, hint=hint)
-                )
+                problems.append(Problem(path=f"{path}.with.{name}", message=message, hint=hint))
     problems += [
-        Problem(
-            path=f"{path}.with", message=f"{step.type!r} needs the parameter {name!r}"
-        )
+        Problem(path=f"{path}.with", message=f"{step.type!r} needs the parameter {name!r}")
         for name in spec.params.get("required", [])
         if name not in step.with_
     ]
@@ -295,9 +271,7 @@ def _parameter_problems(path: str, step: ActionStep, spec: ActionSpec) -> list[P
         except InputError as error:
             for problem in error.problems:
                 place = ".".join(filter(None, (f"{path}.with.{name}", problem.path)))
-                problems.append(
-                    problem.model_copy(update={"path": place, "code": _INVALID})
-                )
+                problems.append(problem.model_copy(update={"path": place, "code": _INVALID}))
     return problems
 
 
@@ -321,9 +295,7 @@ def check_input(schema: dict[str, Any], value: Any) -> None:
     if problems:
         first = problems[0]
         where = f" at {first.path}" if first.path else ""
-        raise InputError(
-            f"the input is not valid{where}: {first.message}", problems=problems
-        )
+        raise InputError(f"the input is not valid{where}: {first.message}", problems=problems)
 
 
 def _instance_path(parts: list[str | int]) -> str:

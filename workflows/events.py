@@ -69,9 +69,7 @@ async def translate(
                 if kind == "run_started" and generation:
                     continue
                 if place > seen:
-                    yield RunEvent(
-                        id=".".join(map(str, place)), type=kind, at=at, data=data
-                    )
+                    yield RunEvent(id=".".join(map(str, place)), type=kind, at=at, data=data)
         run_id = following
         generation += 1
 
@@ -100,13 +98,9 @@ class _Reader:
         if reading is not None:
             yield from reading(attributes)
         elif name.startswith("activity_task_"):
-            yield from self._activity(
-                name.removeprefix("activity_task_"), event, attributes
-            )
+            yield from self._activity(name.removeprefix("activity_task_"), event, attributes)
 
-    def _step(
-        self, path: str, status: str, **data: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _step(self, path: str, status: str, **data: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         kind = _STEP_EVENTS.get(status)
         if kind is None or self._announced.get(path) == status:
             return
@@ -125,9 +119,7 @@ class _Reader:
             about["type"] = self._types[path]
         return about
 
-    def _workflow_execution_started(
-        self, found: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_started(self, found: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "run_started", {"definition": found.workflow_type.name}
 
     def _activity(
@@ -142,9 +134,7 @@ class _Reader:
         elif what in _ACTIVITY_ENDS:
             path = self._scheduled[found.scheduled_event_id]
             if self._types[path] != RECORD:
-                error = (
-                    _error(found.failure) if what in ("failed", "timed_out") else None
-                )
+                error = _error(found.failure) if what in ("failed", "timed_out") else None
                 yield from self._step(path, _ACTIVITY_ENDS[what], error=error)
             elif what == "completed":
                 yield from self._changes(_first(found.result))
@@ -173,9 +163,7 @@ class _Reader:
                 error=change.get("error"),
             )
 
-    def _workflow_execution_signaled(
-        self, found: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_signaled(self, found: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if found.signal_name == "pause":
             yield "run_paused", {}
         elif found.signal_name == "resume":
@@ -183,32 +171,22 @@ class _Reader:
         elif found.signal_name != "cancel":
             yield "signal_received", {"signal": found.signal_name}
 
-    def _workflow_execution_completed(
-        self, found: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_completed(self, found: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "run_completed", {"output": _first(found.result)}
 
-    def _workflow_execution_failed(
-        self, found: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_failed(self, found: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "run_failed", {"error": _error(found.failure)}
 
-    def _workflow_execution_canceled(
-        self, _: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_canceled(self, _: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "run_cancelled", {}
 
-    def _workflow_execution_terminated(
-        self, _: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_terminated(self, _: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             "run_failed",
             {"error": {"code": ErrorCode.CANCELLED, "message": "terminated"}},
         )
 
-    def _workflow_execution_timed_out(
-        self, _: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _workflow_execution_timed_out(self, _: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             "run_failed",
             {"error": {"code": ErrorCode.TIMEOUT, "message": "run timed out"}},

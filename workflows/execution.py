@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from workflows.frame import Frame, variables
 from workflows.outcomes import error_info
-from workflows.recorder import Recorder
+from workflows.recorder import LOCAL_RETRY, LOCAL_RETRY_THRESHOLD, Recorder
 from workflows.unwinding import Quiesce, RunFailed, StopRun
 
 with workflow.unsafe.imports_passed_through():
@@ -37,9 +36,6 @@ with workflow.unsafe.imports_passed_through():
     from schemas.steps import Condition, Step
 
 _LOCAL_TIMEOUT = timedelta(seconds=5)
-_LOCAL_RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_attempts=5
-)
 _ONE_MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -88,7 +84,8 @@ class Execution:
                 activity_id=path,
                 summary=summary,
                 start_to_close_timeout=_LOCAL_TIMEOUT,
-                retry_policy=_LOCAL_RETRY,
+                retry_policy=LOCAL_RETRY,
+                local_retry_threshold=LOCAL_RETRY_THRESHOLD,
             )
         except ActivityError as error:
             raise RunFailed(error_info(error, path)) from error
@@ -145,8 +142,12 @@ class Execution:
         await self.recorder.flush()
 
     def check_history(self) -> None:
-        """Begin to continue as new when the server suggests it."""
-        if workflow.info().is_continue_as_new_suggested():
+        """Begin to continue as new when the server suggests it, or at the start's own limit."""
+        info = workflow.info()
+        limit = self.start.history_limit
+        if info.is_continue_as_new_suggested() or (
+            limit is not None and info.get_current_history_length() >= limit
+        ):
             self.quiescing = True
 
     async def gate(self) -> None:
@@ -167,11 +168,7 @@ class Execution:
         done: set[str] = set()
         ids: dict[asyncio.Task[None], str] = {}
         while pending or running:
-            ready = [
-                step
-                for step in pending
-                if all(name in done for name in waits_for[step.id])
-            ]
+            ready = [step for step in pending if all(name in done for name in waits_for[step.id])]
             pending = [step for step in pending if step not in ready]
             if len(ready) == 1 and not running:
                 # The common straight line needs no task of its own.
@@ -194,17 +191,13 @@ class Execution:
                 return state.output
         return None
 
-    async def first_done(
-        self, tasks: list[asyncio.Task[None]]
-    ) -> list[asyncio.Task[None]]:
+    async def first_done(self, tasks: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
         """Wait for at least one task; a failure cancels the others and is raised.
 
         Quiesce cancels nothing: the other tasks come to their own boundary first.
         """
         try:
-            finished, _ = await workflow.wait(
-                tasks, return_when=asyncio.FIRST_COMPLETED
-            )
+            finished, _ = await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await _cancel(tasks)
             raise
@@ -305,9 +298,7 @@ class Execution:
         size = _size(state.output)
         if size > MAX_OUTPUT_BYTES:
             state.output = None
-            raise LimitError(
-                f"the output has {size} bytes; the limit is {MAX_OUTPUT_BYTES}"
-            )
+            raise LimitError(f"the output has {size} bytes; the limit is {MAX_OUTPUT_BYTES}")
         self._kept_bytes += size
         if self._kept_bytes > MAX_STATE_BYTES:
             state.output = None
@@ -319,9 +310,7 @@ class Execution:
     def _failed(self, step: Step, state: StepState, error: SojournError) -> None:
         """Keep a step's error; an error that comes from a step inside keeps its own place."""
         inner = error.error if isinstance(error, RunFailed) else None
-        state.error = inner or ErrorInfo(
-            code=error.code, message=error.message, step=state.path
-        )
+        state.error = inner or ErrorInfo(code=error.code, message=error.message, step=state.path)
         state.status = StepStatus.FAILED
         state.finished_at = workflow.now()
         state.note = state.until = None

@@ -152,9 +152,7 @@ class Gateway:
             found = await self._within(handle.describe())
         except NotFoundError:
             return None
-        status = (
-            RunStatus.RUNNING if found.status is None else _CLOSED.get(found.status)
-        )
+        status = RunStatus.RUNNING if found.status is None else _CLOSED.get(found.status)
         return Execution(status or RunStatus.RUNNING, found.run_id, found.close_time)
 
     async def outcome(self, workflow_id: str) -> tuple[Any, ErrorInfo | None]:
@@ -166,11 +164,7 @@ class Gateway:
             cause = failure.cause
             if isinstance(cause, ApplicationError) and cause.details:
                 return None, ErrorInfo.model_validate(cause.details[0])
-            code = (
-                ErrorCode.CANCELLED
-                if "ancel" in type(cause).__name__
-                else ErrorCode.INTERNAL
-            )
+            code = ErrorCode.CANCELLED if "ancel" in type(cause).__name__ else ErrorCode.INTERNAL
             return None, ErrorInfo(code=code, message=str(cause or failure))
 
     async def events(
@@ -197,9 +191,7 @@ class Gateway:
             polling = await self._within(self._has_pollers())
         except SojournError as error:
             return Health(temporal=False, workers=False, message=error.message)
-        message = (
-            None if polling else f"no worker polls the task queue {self._task_queue!r}"
-        )
+        message = None if polling else f"no worker polls the task queue {self._task_queue!r}"
         return Health(temporal=True, workers=polling, message=message)
 
     async def _has_pollers(self) -> bool:

@@ -70,11 +70,7 @@ class Interpreter:
             if last is not None or definition.output is None:
                 return last
         # A run without `output` gives nothing: the last step's result is no promise.
-        return (
-            run.render(definition.output, frame)
-            if definition.output is not None
-            else None
-        )
+        return run.render(definition.output, frame) if definition.output is not None else None
 
     async def _close(
         self, status: RunStatus, *, output: Any = None, error: ErrorInfo | None = None
@@ -128,16 +124,10 @@ class Interpreter:
         state = self._run.state
         self._run.check_history()
         if sum(len(box) for box in state.mailbox.values()) >= MAX_MAILBOX:
-            workflow.logger.warning(
-                "mailbox full, signal dropped", extra={"signal": name}
-            )
+            workflow.logger.warning("mailbox full, signal dropped", extra={"signal": name})
             return
         try:
-            data = (
-                workflow.payload_converter().from_payload(args[0].payload)
-                if args
-                else None
-            )
+            data = workflow.payload_converter().from_payload(args[0].payload) if args else None
         except Exception:
             # Any sender can send bytes that do not decode; that must not stop the run.
             workflow.logger.warning("signal not decodable", extra={"signal": name})

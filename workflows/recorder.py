@@ -20,12 +20,12 @@ with workflow.unsafe.imports_passed_through():
     )
 
 RECORD = "record"
-# The database may be away for long: a flush is tried until it gets through. Waits above the
-# threshold become timers, so that the workflow task ends meanwhile.
-_RETRY = RetryPolicy(
+# The database may be away for long: what reads or writes it is tried until it gets through. Waits
+# above the threshold become timers, so that the workflow task ends meanwhile.
+LOCAL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=15)
 )
-_LOCAL_RETRY_THRESHOLD = timedelta(seconds=3)
+LOCAL_RETRY_THRESHOLD = timedelta(seconds=3)
 _TIMEOUT = timedelta(seconds=10)
 # Local activities all run inside one workflow task, where no signal gets in and history does not
 # grow; after this many in a row a queued activity ends the task.
@@ -80,7 +80,7 @@ class Recorder:
                     activity_id=f"record-{self._state.generation}-{projection.seq}",
                     summary="keep the run's steps",
                     start_to_close_timeout=_TIMEOUT,
-                    retry_policy=_RETRY,
+                    retry_policy=LOCAL_RETRY,
                 )
             else:
                 await workflow.execute_local_activity(
@@ -88,8 +88,8 @@ class Recorder:
                     payload,
                     activity_id=f"record-{self._state.generation}-{projection.seq}",
                     start_to_close_timeout=_TIMEOUT,
-                    retry_policy=_RETRY,
-                    local_retry_threshold=_LOCAL_RETRY_THRESHOLD,
+                    retry_policy=LOCAL_RETRY,
+                    local_retry_threshold=LOCAL_RETRY_THRESHOLD,
                 )
             self.recorded = status
             for record in projection.steps:
@@ -107,9 +107,7 @@ class Recorder:
             return RunStatus.PAUSED
         active = [step for step in state.steps.values() if not step.status.done]
         leaves = [step for step in active if step.type not in _CONTAINERS]
-        waiting = bool(leaves) and all(
-            step.status == StepStatus.WAITING for step in leaves
-        )
+        waiting = bool(leaves) and all(step.status == StepStatus.WAITING for step in leaves)
         return RunStatus.WAITING if waiting else RunStatus.RUNNING
 
     def _projection(self, status: RunStatus) -> Projection:
@@ -118,9 +116,7 @@ class Recorder:
         if not state.status.terminal:
             state.status = status
         paths, self._dirty = list(self._dirty), {}
-        waiting = [
-            step for step in state.steps.values() if step.status == StepStatus.WAITING
-        ]
+        waiting = [step for step in state.steps.values() if step.status == StepStatus.WAITING]
         deadlines = [step.until for step in waiting if step.until is not None]
         return Projection(
             workspace=self._start.workspace,
@@ -128,9 +124,7 @@ class Recorder:
             seq=state.seq,
             status=status,
             steps=[
-                StepRecord.model_validate(
-                    state.steps[path].model_dump(exclude={"choice"})
-                )
+                StepRecord.model_validate(state.steps[path].model_dump(exclude={"choice"}))
                 for path in paths
             ],
             output=state.output,
@@ -162,9 +156,7 @@ def describe(start: RunStart, state: RunState, now: datetime) -> str:
     steps = list(state.steps.values())
     for step in steps[-_SHOWN:]:
         until = (
-            f" until {step.until:%Y-%m-%d %H:%M:%S} UTC"
-            if step.until and step.until > now
-            else ""
+            f" until {step.until:%Y-%m-%d %H:%M:%S} UTC" if step.until and step.until > now else ""
         )
         note = _cell(step.error.code if step.error else step.note)
         lines.append(f"| {step.path} | {step.status.value} | {note}{until} |")

@@ -27,9 +27,7 @@ _PASSED_THROUGH = (
 
 def sandbox() -> SandboxedWorkflowRunner:
     """Give the sandbox in which the interpreter runs."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(
-        *_PASSED_THROUGH
-    )
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH)
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
@@ -54,12 +52,8 @@ def build_worker(
         max_concurrent_activities=max_concurrent_activities,
         max_concurrent_workflow_tasks=20,
         graceful_shutdown_timeout=graceful_shutdown,
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(
-            minimum=2, initial=5, maximum=20
-        ),
-        activity_task_poller_behavior=PollerBehaviorAutoscaling(
-            minimum=2, initial=5, maximum=20
-        ),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         nonsticky_to_sticky_poll_ratio=0.5,
         on_fatal_error=on_fatal_error,
     )

@@ -13,52 +13,68 @@ from workflows.outcomes import error_info
 from workflows.unwinding import RunFailed
 
 with workflow.unsafe.imports_passed_through():
+    from schemas.errors import ErrorCode
     from schemas.policies import DEFAULT_TIMEOUT, Retry
-    from schemas.run import StepState
+    from schemas.run import ErrorInfo, StepState
     from schemas.steps import ActionStep
 
 # Every action heartbeats in the background, so that a lost worker shows long before the timeout.
 _HEARTBEAT = timedelta(seconds=15)
 _DEFAULT_RETRY = Retry()
+# While the database is away a run waits; that must not use up what the step may try.
+_DATABASE_PAUSE = timedelta(seconds=15)
 
 
 async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) -> Any:
     """Render `with`, execute the activity and give its result; raises SojournError."""
     params = run.render(step.with_, frame)
     state.input = params
+    await run.recorder.catch_up()
+    while True:
+        try:
+            return await _execute(run, step, state, params)
+        except ActivityError as error:
+            info = error_info(error, state.path)
+            _count_attempts(state, info)
+            if info.code != ErrorCode.DATABASE_UNAVAILABLE:
+                raise RunFailed(info) from error
+        until = workflow.now() + _DATABASE_PAUSE
+        await run.wait(lambda: False, until, "the database is away")
+
+
+async def _execute(run: Execution, step: ActionStep, state: StepState, params: Any) -> Any:
     defaults = run.start.definition.defaults
     retry = step.retry or defaults.retry or _DEFAULT_RETRY
-    timeout = step.timeout or defaults.timeout or DEFAULT_TIMEOUT
+    own = run.start.timeouts.get(step.type, DEFAULT_TIMEOUT)
+    timeout = step.timeout or defaults.timeout or own
     context = run.context(state.path)
     # The activity computes the jittered delay itself, so it must know the policy.
     if retry is not _DEFAULT_RETRY:
         context.retry = retry.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    await run.recorder.catch_up()
     run.recorder.queued()
-    state.attempts = 1
-    try:
-        result = await workflow.execute_activity(
-            step.type,
-            args=[params, context.model_dump(mode="json", exclude_defaults=True)],
-            activity_id=state.path,
-            summary=step.title or step.id,
-            start_to_close_timeout=timeout,
-            heartbeat_timeout=min(timeout, _HEARTBEAT),
-            retry_policy=RetryPolicy(
-                initial_interval=retry.initial,
-                backoff_coefficient=retry.factor,
-                maximum_interval=retry.max,
-                maximum_attempts=retry.attempts,
-            ),
-            # The record must say whether a mail went out, so the end of a cancelled one is awaited.
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            priority=Priority(priority_key=step.priority)
-            if step.priority
-            else Priority.default,
-        )
-    except ActivityError as error:
-        info = error_info(error, state.path)
-        if info.details is not None:
-            state.attempts = info.details.pop("attempt", state.attempts)
-        raise RunFailed(info) from error
-    return result
+    state.attempts += 1
+    answer = await workflow.execute_activity(
+        step.type,
+        args=[params, context.model_dump(mode="json", exclude_defaults=True)],
+        activity_id=state.path,
+        summary=step.title or step.id,
+        start_to_close_timeout=timeout,
+        heartbeat_timeout=min(timeout, _HEARTBEAT),
+        retry_policy=RetryPolicy(
+            initial_interval=retry.initial,
+            backoff_coefficient=retry.factor,
+            maximum_interval=retry.max,
+            maximum_attempts=retry.attempts,
+        ),
+        # The record must say whether a mail went out, so the end of a cancelled one is awaited.
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=Priority(priority_key=step.priority) if step.priority else Priority.default,
+    )
+    state.attempts += answer["attempt"] - 1
+    return answer["result"]
+
+
+def _count_attempts(state: StepState, info: ErrorInfo) -> None:
+    if info.details is not None:
+        state.attempts += info.details.pop("attempt", 1) - 1
+        info.details = info.details or None

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from temporalio import workflow
+
 from workflows.execution import Execution
 from workflows.frame import Frame
-
-from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from schemas.run import StepState
@@ -23,13 +23,9 @@ async def run(run: Execution, step: Condition, state: StepState, frame: Frame) -
     return chosen
 
 
-async def _verdict(
-    run: Execution, step: Condition, state: StepState, frame: Frame
-) -> bool:
+async def _verdict(run: Execution, step: Condition, state: StepState, frame: Frame) -> bool:
     if step.if_ is not None:
-        return await run.verdict(
-            step.if_, frame, state.path, step.title or f"if {step.if_}"
-        )
+        return await run.verdict(step.if_, frame, state.path, step.title or f"if {step.if_}")
     params: dict[str, Any] = run.render(step.with_, frame)
     state.input = params
     context = run.context(state.path).model_dump(mode="json", exclude_defaults=True)

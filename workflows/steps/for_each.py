@@ -13,9 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.steps import MAX_ITEMS, ForEach
 
 
-async def run(
-    run: Execution, step: ForEach, state: StepState, frame: Frame
-) -> list[Any]:
+async def run(run: Execution, step: ForEach, state: StepState, frame: Frame) -> list[Any]:
     """Run `do` for each item, `concurrency` at once; gives the last outputs in item order."""
     if state.input is None:
         # Kept for a later entry after continue-as-new: the items must not change under the loop.
@@ -28,9 +26,7 @@ async def run(
         inner = frame.iteration(step.id, index, names)
         outputs[index] = await run.run_list(step.do, inner)
 
-    await run.gather(
-        [iteration(index) for index in range(len(items))], step.concurrency
-    )
+    await run.gather([iteration(index) for index in range(len(items))], step.concurrency)
     return outputs
 
 

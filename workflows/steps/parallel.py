@@ -12,9 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.steps import Branch, Parallel
 
 
-async def run(
-    run: Execution, step: Parallel, state: StepState, frame: Frame
-) -> dict[str, Any]:
+async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) -> dict[str, Any]:
     """Run every branch and wait for all; gives {branch name: last output}."""
     outputs: dict[str, Any] = {}
 

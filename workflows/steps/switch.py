@@ -19,9 +19,7 @@ async def run(run: Execution, step: Switch, state: StepState, frame: Frame) -> A
         index = await _choose(run, step, state, frame)
         state.choice = "default" if index < 0 else str(index)
         run.recorder.touch(state.path)
-    taken = (
-        step.default if state.choice == "default" else step.cases[int(state.choice)].do
-    )
+    taken = step.default if state.choice == "default" else step.cases[int(state.choice)].do
     return await run.run_list(taken, frame)
 
 
@@ -35,9 +33,7 @@ async def _choose(run: Execution, step: Switch, state: StepState, frame: Frame) 
         else:
             cases.append({"is": run.render(case.is_, frame)})
     references = [
-        chain
-        for source in sources
-        for chain in expressions.expression_references(source)
+        chain for source in sources for chain in expressions.expression_references(source)
     ]
     scope = run.scope(references, frame)
     summary = step.title or f"switch on {step.on}"

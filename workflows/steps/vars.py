@@ -12,9 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.steps import SetVars
 
 
-def run(
-    run: Execution, step: SetVars, state: StepState, frame: Frame
-) -> dict[str, Any]:
+def run(run: Execution, step: SetVars, state: StepState, frame: Frame) -> dict[str, Any]:
     """Render all values over the old `vars`, then set them together; gives what was set."""
     values: dict[str, Any] = run.render(step.vars, frame)
     run.state.vars = {**run.state.vars, **values}

@@ -37,9 +37,7 @@ async def run(run: Execution, step: Wait, state: StepState, frame: Frame) -> Any
         return data
     if step.on_timeout == "continue":
         return None
-    assert step.timeout is not None, (
-        "without a timeout the wait has no end but a signal"
-    )
+    assert step.timeout is not None, "without a timeout the wait has no end but a signal"
     raise StepError(
         f"no signal {step.signal!r} came within {format_duration(step.timeout)}",
         code=ErrorCode.STEP_TIMEOUT,

@@ -7,9 +7,7 @@ from schemas.errors import DefinitionError, Position
 
 
 def test_words_that_yaml_1_1_takes_for_booleans_and_dates_stay_text() -> None:
-    document = parse_document(
-        "on: yes\nday: 2026-01-01\noctal: 010\nnone: ~\nbig: 1e3\nt: true"
-    )
+    document = parse_document("on: yes\nday: 2026-01-01\noctal: 010\nnone: ~\nbig: 1e3\nt: true")
     assert document.data == {
         "on": "yes",
         "day": "2026-01-01",
@@ -28,9 +26,7 @@ def test_positions_are_found_by_path_and_fall_back_to_the_parent() -> None:
 
 
 def test_json_is_read_too() -> None:
-    assert parse_document('{"a": [1, 2.5, null, "x"]}').data == {
-        "a": [1, 2.5, None, "x"]
-    }
+    assert parse_document('{"a": [1, 2.5, null, "x"]}').data == {"a": [1, 2.5, None, "x"]}
 
 
 @pytest.mark.parametrize(

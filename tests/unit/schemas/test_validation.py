@@ -145,16 +145,12 @@ def test_a_sound_definition_has_no_problems() -> None:
         ("{id: a, type: repeat, do: []}", "steps[0].type", "'repeat'", None),
     ],
 )
-def test_each_problem_names_its_place(
-    step: str, path: str, message: str, hint: str | None
-) -> None:
+def test_each_problem_names_its_place(step: str, path: str, message: str, hint: str | None) -> None:
     found = problems_of(step)
     at_path = [problem for problem in found if problem.path == path]
     assert at_path, found
     assert any(message in problem.message for problem in at_path), found
-    assert all(
-        problem.position is not None and problem.position.line >= 4 for problem in found
-    )
+    assert all(problem.position is not None and problem.position.line >= 4 for problem in found)
     if hint is not None:
         assert any(hint in (problem.hint or "") for problem in at_path), found
 
@@ -192,9 +188,7 @@ def test_results_can_be_read_only_where_they_are_there() -> None:
         "{name: y, do: [{id: b, type: mail, with: {to: '{{ steps.a.output.id }}'}}]}]}",
         "{id: c, type: mail, with: {to: '{{ steps.a.output.id }}{{ steps.p.output.x.id }}'}}",
     )
-    assert [problem.path for problem in branches] == [
-        "steps[0].branches[1].do[0].with.to"
-    ]
+    assert [problem.path for problem in branches] == ["steps[0].branches[1].do[0].with.to"]
     loop = problems_of(
         "{id: l, type: for_each, items: '{{ [1] }}', as: n, do: "
         "[{id: a, type: mail, with: {to: '{{ string(n + index) }}'}}]}",
@@ -258,9 +252,7 @@ def test_depth_is_limited() -> None:
     assert "16" in found[0].message
 
 
-@pytest.mark.parametrize(
-    "data", [[], "x", None, 5, {"steps": {}}, {"name": "a", "steps": [1, []]}]
-)
+@pytest.mark.parametrize("data", [[], "x", None, 5, {"steps": {}}, {"name": "a", "steps": [1, []]}])
 def test_data_of_another_shape_is_refused(data: Any) -> None:
     assert find_problems(data, None)
 

@@ -1,0 +1,79 @@
+"""Running a definition on a Temporal server from a test."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import TypedSearchAttributes
+
+from schemas.actions import Catalogue, action_timeouts
+from schemas.run import RunStart, RunState, StepStatus
+from schemas.validation import load_definition
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, as its own state tells."""
+
+    handle: WorkflowHandle[Any, Any]
+    state: RunState
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """Path to status."""
+        return {path: step.status.value for path, step in self.state.steps.items()}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Starts definitions on one server and task queue."""
+
+    client: Client
+    task_queue: str
+    catalogue: Catalogue
+
+    def start_of(self, text: str, given: dict[str, Any] | None = None, **more: Any) -> RunStart:
+        """Check a definition and make a start of it."""
+        return RunStart(
+            run_id=str(uuid.uuid4()),
+            workspace="default",
+            definition=load_definition(text, self.catalogue),
+            version=1,
+            input=given or {},
+            timeouts=action_timeouts(self.catalogue),
+            **more,
+        )
+
+    async def start(self, start: RunStart) -> WorkflowHandle[Any, Any]:
+        """Start a run as the gateway does, without its deadline."""
+        return await self.client.start_workflow(
+            start.definition.name,
+            start,
+            id=start.workflow_id,
+            task_queue=self.task_queue,
+            search_attributes=TypedSearchAttributes([]),
+        )
+
+    async def end(self, handle: WorkflowHandle[Any, Any]) -> Ended:
+        """Wait for the end, whatever it is, and read the final state."""
+        # A run that hangs must fail its test, not the suite.
+        async with asyncio.timeout(30):
+            with suppress(WorkflowFailureError):  # the state tells how it ended
+                await handle.result()
+        return Ended(handle, await handle.query("state", result_type=RunState))
+
+
+async def begun(handle: WorkflowHandle[Any, Any]) -> RunState:
+    """Wait until a run waits for something, or an activity of it is under way."""
+    async with asyncio.timeout(20):
+        while True:
+            state = await handle.query("state", result_type=RunState)
+            active = [step for step in state.steps.values() if not step.status.done]
+            if any(step.status == StepStatus.WAITING for step in active) or any(
+                step.type == "probe" and step.attempts for step in active
+            ):
+                return state
+            await asyncio.sleep(0.02)

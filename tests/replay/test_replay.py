@@ -1,0 +1,61 @@
+"""Every recorded history replays with the interpreter as it is now."""
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
+
+from tests.kit.histories import ENGINE, FOLDER, read, recorded
+from tests.kit.scenarios import SCENARIOS
+from workflows.execution import Execution
+from workflows.interpreter import Interpreter
+from workflows.worker_options import sandbox
+
+
+def replayer(runner: WorkflowRunner) -> Replayer:
+    return Replayer(
+        workflows=[Interpreter],
+        workflow_runner=runner,
+        data_converter=pydantic_data_converter,
+    )
+
+
+async def failures(runner: WorkflowRunner, paths: list[Path]) -> dict[str, BaseException]:
+    async def histories() -> Any:
+        for path in paths:
+            yield read(path)
+
+    results = await replayer(runner).replay_workflows(histories(), raise_on_replay_failure=False)
+    return {str(key): error for key, error in results.replay_failures.items()}
+
+
+def test_every_scenario_has_a_history() -> None:
+    names = {path.name.split(".")[0] for path in (FOLDER / ENGINE).glob("*.json")}
+    missing = {scenario.name for scenario in SCENARIOS} - names
+    assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
+
+
+@pytest.mark.parametrize("path", recorded(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_history_replays(path: Path) -> None:
+    await replayer(sandbox()).replay_workflow(read(path))
+
+
+async def test_a_reordered_interpreter_does_not_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: branches started in reverse order must be noticed."""
+    chosen = [path for path in recorded() if path.stem.startswith(("parallel-", "for-each-can"))]
+    assert chosen
+    assert not await failures(UnsandboxedWorkflowRunner(), chosen)
+    ordered = Execution.gather
+
+    async def reversed_gather(
+        self: Execution, calls: list[Coroutine[Any, Any, Any]], limit: int
+    ) -> None:
+        await ordered(self, list(reversed(calls)), limit)
+
+    monkeypatch.setattr(Execution, "gather", reversed_gather)
+    broken = await failures(UnsandboxedWorkflowRunner(), chosen)
+    assert broken
+    assert all("ondeterminism" in repr(error) for error in broken.values()), broken
