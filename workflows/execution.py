@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.frame import Frame, variables
 from workflows.outcomes import error_info
@@ -87,7 +87,7 @@ class Execution:
                 retry_policy=LOCAL_RETRY,
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,
             )
-        except ActivityError as error:
+        except (ActivityError, ApplicationError) as error:
             raise RunFailed(error_info(error, path)) from error
         await self.recorder.inline()
         return result
@@ -257,10 +257,12 @@ class Execution:
                 state.status = StepStatus.SKIPPED
             else:
                 await self._body(step, state, frame)
-        except (StopRun, Quiesce):
-            if step.type == "stop":
-                state.status = StepStatus.COMPLETED
-                state.finished_at = workflow.now()
+        except StopRun:
+            # The stop itself, and the steps around it: they are at their end with the run.
+            state.status = StepStatus.COMPLETED
+            state.finished_at = workflow.now()
+            raise
+        except Quiesce:
             raise
         except asyncio.CancelledError:
             state.status = StepStatus.CANCELLED

@@ -78,7 +78,7 @@ class Interpreter:
         """Write the final projection; a cancel that arrives now cannot stop it."""
         state = self._run.state
         state.status, state.output, state.error = status, output, error
-        await asyncio.shield(self._run.recorder.flush())
+        await self._run.recorder.flush()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _continue_as_new(self, start: RawValue) -> NoReturn:

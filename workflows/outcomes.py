@@ -15,12 +15,12 @@ with workflow.unsafe.imports_passed_through():
     from schemas.run import ErrorInfo
 
 
-def error_info(error: ActivityError, path: str) -> ErrorInfo:
-    """Give the error of a step whose activity failed for good.
+def error_info(error: ActivityError | ApplicationError, path: str) -> ErrorInfo:
+    """Give the error of a step whose activity failed for good; a local one raises its own error.
 
     Raises asyncio.CancelledError when the activity ended by cancellation.
     """
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, CancelledError):
         raise asyncio.CancelledError from error
     if isinstance(cause, ApplicationError):

@@ -65,7 +65,13 @@ class Recorder:
             await self.flush()
 
     async def flush(self, *, queued: bool = False) -> None:
-        """Send status and changed steps; nothing is sent when nothing changed."""
+        """Send status and changed steps; nothing is sent when nothing changed.
+
+        A cancel of the caller does not stop what is under way: the projection stays whole.
+        """
+        await asyncio.shield(self._flush(queued=queued))
+
+    async def _flush(self, *, queued: bool) -> None:
         async with self._lock:
             status = self.status()
             if not self._dirty and status == self.recorded and not queued:

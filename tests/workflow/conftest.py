@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from activities.services import Services
@@ -18,3 +19,12 @@ async def skipping(time_skipping: WorkflowEnvironment, services: Services) -> As
     found = registry()
     async with build_worker(time_skipping.client, found.activities(services), task_queue=queue):
         yield Runner(time_skipping.client, queue, found)
+
+
+@pytest.fixture(scope="session")
+async def real_time(client: Client, services: Services) -> AsyncIterator[Runner]:
+    """Runs definitions on the development server, where time passes as it does."""
+    queue = "real-time"
+    found = registry()
+    async with build_worker(client, found.activities(services), task_queue=queue):
+        yield Runner(client, queue, found)

@@ -11,15 +11,14 @@ from tests.kit.scenarios import INPUT, SCENARIOS, Scenario, definition_text
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-async def test_scenario(scenario: Scenario, skipping: Runner) -> None:
-    start = skipping.start_of(
-        definition_text(scenario), INPUT, history_limit=scenario.history_limit
-    )
-    handle = await skipping.start(start)
+async def test_scenario(scenario: Scenario, skipping: Runner, real_time: Runner) -> None:
+    runner = real_time if scenario.real_time else skipping
+    start = runner.start_of(definition_text(scenario), INPUT, history_limit=scenario.history_limit)
+    handle = await runner.start(start)
     if scenario.act is not None:
         await begun(handle)
         await scenario.act(handle)
-    ended = await skipping.end(handle)
+    ended = await runner.end(handle)
     state = ended.state
     assert state.status == scenario.status, state.error
     if scenario.output is not None:
@@ -37,4 +36,4 @@ async def test_scenario(scenario: Scenario, skipping: Runner) -> None:
     if os.environ.get("RECORD_HISTORIES"):
         first = handle.first_execution_run_id
         assert first is not None
-        await keep(skipping.client, handle.id, first, scenario.name)
+        await keep(runner.client, handle.id, first, scenario.name)
