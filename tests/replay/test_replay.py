@@ -1,10 +1,11 @@
 """Every recorded history replays with the interpreter as it is now."""
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 
@@ -24,7 +25,7 @@ def replayer(runner: WorkflowRunner) -> Replayer:
 
 
 async def failures(runner: WorkflowRunner, paths: list[Path]) -> dict[str, BaseException]:
-    async def histories() -> Any:
+    async def histories() -> AsyncIterator[WorkflowHistory]:
         for path in paths:
             yield read(path)
 

@@ -276,3 +276,13 @@ def test_input_is_checked_with_paths() -> None:
     with pytest.raises(InputError) as caught:
         check_input(schema, {"email": "nobody", "tags": [1, "x"]})
     assert [problem.path for problem in caught.value.problems] == ["email", "tags[1]"]
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "http://127.0.0.1:1/schema.json"])
+def test_schemas_reach_no_file_and_no_host(target: str) -> None:
+    data = {
+        "name": "a",
+        "input": {"type": "object", "properties": {"x": {"$ref": target}}},
+        "steps": [{"id": "a", "type": "stop"}],
+    }
+    assert [problem.path for problem in find_problems(data, None)] == ["input"]
