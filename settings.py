@@ -84,6 +84,8 @@ class Settings(BaseSettings):
 
     timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
     max_cached_workflows: int = Field(default=1000, ge=0)
+    # The interpreter is the only workflow code and the tests run it sandboxed: see worker_options.
+    workflow_sandbox: bool = False
     max_concurrent_activities: int = Field(default=100, ge=1)
     shutdown_grace: float = Field(default=20.0, ge=0)
     metrics_host: str = "127.0.0.1"

@@ -56,6 +56,7 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
         load().activities(services),
         task_queue=settings.task_queue,
         max_cached_workflows=settings.max_cached_workflows,
+        sandboxed=settings.workflow_sandbox,
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown=timedelta(seconds=settings.shutdown_grace),
     )

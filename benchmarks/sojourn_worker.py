@@ -22,6 +22,7 @@ async def serve(settings: Settings) -> None:
         registry().activities(services),
         task_queue=settings.task_queue,
         max_cached_workflows=settings.max_cached_workflows,
+        sandboxed=settings.workflow_sandbox,
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown=timedelta(0),
     ):

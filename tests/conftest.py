@@ -140,15 +140,14 @@ async def client(temporal_address: str) -> "Client":
 @pytest.fixture(scope="session")
 async def time_skipping() -> "AsyncIterator[WorkflowEnvironment]":
     """Temporal's time-skipping server; `time_skipping.client` skips while it awaits results."""
-    from temporalio.contrib.pydantic import pydantic_data_converter
     from temporalio.testing import WorkflowEnvironment
 
     from dev.temporal import find_program
-    from workflows.setup import prepare_namespace
+    from workflows.setup import DATA_CONVERTER, prepare_namespace
 
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=find_program("temporal-test-server"),
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     ) as environment:
         await prepare_namespace(environment.client)
         yield environment

@@ -13,12 +13,12 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from schemas.errors import ErrorCode
 from workflows.recorder import RECORD
+from workflows.setup import DATA_CONVERTER
 
-_CONVERTER = pydantic_data_converter.payload_converter
+_CONVERTER = DATA_CONVERTER.payload_converter
 _STEP_EVENTS = {
     "running": "step_started",
     "waiting": "step_waiting",

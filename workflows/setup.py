@@ -3,7 +3,13 @@
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, TLSConfig
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultPayloadConverter,
+    JSONPlainPayloadConverter,
+)
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,6 +21,24 @@ _INDEXED = {
     RUN_STATUS.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     LEAD.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
 }
+
+
+# One JSON converter for the process: the SDK makes a composite converter for every workflow, and a
+# JSON converter of its own in each would build its type adapters again.
+_JSON = PydanticJSONPlainPayloadConverter()
+
+
+class _SharedConverter(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(
+            *(
+                _JSON if isinstance(converter, JSONPlainPayloadConverter) else converter
+                for converter in DefaultPayloadConverter.default_encoding_payload_converters
+            )
+        )
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=_SharedConverter)
 
 
 async def connect(
@@ -34,7 +58,7 @@ async def connect(
         tls=tls or bool(api_key),
         lazy=lazy,
         runtime=runtime,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     )
 
 

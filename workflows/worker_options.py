@@ -5,7 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import (
+    PollerBehaviorAutoscaling,
+    UnsandboxedWorkflowRunner,
+    Worker,
+)
 from temporalio.worker.workflow_sandbox import (
     SandboxedWorkflowRunner,
     SandboxRestrictions,
@@ -39,15 +43,20 @@ def build_worker(
     max_cached_workflows: int = 1000,
     max_concurrent_activities: int = 100,
     graceful_shutdown: timedelta = timedelta(seconds=20),
+    sandboxed: bool = True,
     on_fatal_error: Callable[[BaseException], Any] | None = None,
 ) -> Worker:
-    """Build a worker for the interpreter and the given activities; it does not run yet."""
+    """Build a worker for the interpreter and the given activities; it does not run yet.
+
+    The sandbox finds what must not stand in workflow code. There is only the interpreter's, which
+    the tests run and replay inside it; a worker may do without and save much of its CPU time.
+    """
     return Worker(
         client,
         task_queue=task_queue,
         workflows=[Interpreter],
         activities=activities,
-        workflow_runner=sandbox(),
+        workflow_runner=sandbox() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_workflows,
         max_concurrent_activities=max_concurrent_activities,
         max_concurrent_workflow_tasks=20,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 
 from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.scenarios import SCENARIOS
 from workflows.execution import Execution
 from workflows.interpreter import Interpreter
+from workflows.setup import DATA_CONVERTER
 from workflows.worker_options import sandbox
 
 
@@ -20,7 +20,7 @@ def replayer(runner: WorkflowRunner) -> Replayer:
     return Replayer(
         workflows=[Interpreter],
         workflow_runner=runner,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     )
 
 
