@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import cel, latency, sleepers, tables
 from benchmarks.cases import CASES
-from benchmarks.compare import compare
+from benchmarks.compare import HANDWRITTEN, SOJOURN, compare
 from benchmarks.stack import running_stack
 
 PARTS = (*(case.name for case in CASES), "latency", "sleepers", "cel")
@@ -45,11 +45,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--pairs", type=int, help="interleaved pairs of each case")
     parser.add_argument("--sleepers", type=int, help="runs that sleep")
+    parser.add_argument(
+        "--sandbox",
+        nargs="+",
+        choices=(SOJOURN, HANDWRITTEN),
+        default=[],
+        help="sides whose workflows run in the SDK's sandbox; by default neither's do",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
     return parser.parse_args()
 
 
-async def measure(parts: list[str], sizes: Sizes, told: Callable[[str], None]) -> dict[str, Any]:
+async def measure(
+    parts: list[str], sizes: Sizes, sandboxed: list[str], told: Callable[[str], None]
+) -> dict[str, Any]:
     """Measure the parts that need servers; gives {part: figures}."""
     found: dict[str, Any] = {}
     cases = [case for case in CASES if case.name in parts]
@@ -61,6 +70,7 @@ async def measure(parts: list[str], sizes: Sizes, told: Callable[[str], None]) -
                 pairs=sizes.pairs,
                 share=sizes.share,
                 concurrency=sizes.concurrency,
+                sandboxed=sandboxed,
                 told=told,
             )
         if "latency" in parts:
@@ -106,7 +116,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     if set(parts) - {"cel"}:
         told = console.log if console.is_terminal else console.print
-        found = asyncio.run(measure(parts, sizes, told))
+        found = asyncio.run(measure(parts, sizes, arguments.sandbox, told))
     comparisons = found.get("comparisons", [])
     if comparisons:
         console.print(tables.comparisons(comparisons))
@@ -119,6 +129,7 @@ def main() -> None:
     if arguments.json is not None:
         figures = {
             "machine": machine,
+            "sandboxed": arguments.sandbox,
             "comparisons": [asdict(one) for one in comparisons],
             **{name: asdict(found[name]) for name in ("latency", "sleepers") if name in found},
         }

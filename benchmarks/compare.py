@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -147,13 +147,20 @@ async def compare(
     pairs: int,
     share: float,
     concurrency: int,
+    sandboxed: Collection[str],
     told: Callable[[str], None],
 ) -> list[Comparison]:
     """Compare each case in `pairs` interleaved pairs of `share` of its runs.
 
-    Both workers run all the time; before a case each has a turn that does not count.
+    Both workers run all the time; before a case each has a turn that does not count. The sides in
+    `sandboxed` run their workflows in the SDK's sandbox.
     """
-    workers = {side: await stack.start_worker(_MODULES[side], _QUEUES[side]) for side in _MODULES}
+    workers = {
+        side: await stack.start_worker(
+            module, _QUEUES[side], SOJOURN_WORKFLOW_SANDBOX=str(side in sandboxed)
+        )
+        for side, module in _MODULES.items()
+    }
     sides = Sides(stack, workers)
     found: list[Comparison] = []
     try:

@@ -3,7 +3,7 @@
 import asyncio
 
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 from benchmarks.handwritten import WORKFLOWS
 from benchmarks.handwritten_activities import Http, activities
@@ -20,7 +20,7 @@ def build(client: Client, http: Http, settings: Settings) -> Worker:
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
         activities=activities(http),
-        workflow_runner=sandbox(),
+        workflow_runner=sandbox() if settings.workflow_sandbox else UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=settings.max_concurrent_activities,
         max_concurrent_workflow_tasks=20,

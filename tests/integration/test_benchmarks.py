@@ -66,7 +66,12 @@ async def test_both_workers_have_the_same_options(client: Client, database_url: 
     )
     http = Http()
     theirs = build(client, http, settings)
-    ours = build_worker(client, http_activities(http), task_queue="bench-sojourn")
+    ours = build_worker(
+        client,
+        http_activities(http),
+        task_queue="bench-sojourn",
+        sandboxed=settings.workflow_sandbox,
+    )
     assert options(theirs) == options(ours)
     runners = [type(worker.config().get("workflow_runner")) for worker in (theirs, ours)]
     assert runners[0] is runners[1]
