@@ -33,6 +33,7 @@ _ACTIVITY_ENDS = {
     "timed_out": "failed",
     "canceled": "cancelled",
 }
+_VERDICTS = {"verdict": "condition", "check": "condition", "choose": "switch"}
 _LOCAL_ACTIVITY = "core_local_activity"
 
 
@@ -143,7 +144,14 @@ class _Reader:
         if found.marker_name != _LOCAL_ACTIVITY or not found.details["data"].payloads:
             return
         about = _decode(found.details["data"].payloads[0])
-        if not isinstance(about, dict) or about.get("activity_type") != RECORD:
+        if not isinstance(about, dict):
+            return
+        kind = about.get("activity_type")
+        if kind in _VERDICTS and not str(about["activity_id"]).endswith(".if"):
+            # The verdict of a step is the first sign of it; a guard's verdict is none.
+            self._types.setdefault(about["activity_id"], _VERDICTS[kind])
+            yield from self._step(about["activity_id"], "running")
+        if kind != RECORD:
             return
         result = found.details["result"].payloads
         if result:
