@@ -57,7 +57,8 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
         step.type,
         args=[params, context.model_dump(mode="json", exclude_defaults=True)],
         activity_id=state.path,
-        summary=step.title or step.id,
+        # Without a title the activity's id, which is the path, already says it.
+        summary=step.title,
         start_to_close_timeout=timeout,
         heartbeat_timeout=min(timeout, _HEARTBEAT),
         retry_policy=RetryPolicy(
