@@ -81,9 +81,11 @@ class Journey:
     async def ended(self) -> Run:
         """Wait until the run's row is final; gives it."""
         async with asyncio.timeout(self.deadline):
-            while not (row := await self.row()).status.terminal:
+            while True:
+                row = await self.row()
+                if row.status.terminal:
+                    return row
                 await asyncio.sleep(0.02)
-        return row
 
     async def check_completed(self, result: str, path: list[str]) -> dict[str, RunStep]:
         """The run's rows are final and whole: its output, and exactly the steps of its path."""
