@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from temporalio import workflow
@@ -115,8 +116,13 @@ class Interpreter:
     @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def cancel(self) -> None:
         """Ask Temporal to cancel this run, so that both ways of cancelling are one."""
-        handle = workflow.get_external_workflow_handle(workflow.info().workflow_id)
-        await handle.cancel()
+        # The server refuses a workflow's cancel of itself, so an activity asks for it.
+        await workflow.execute_activity(
+            "request_cancel",
+            summary="cancel this run",
+            start_to_close_timeout=timedelta(seconds=10),
+            cancellation_type=workflow.ActivityCancellationType.ABANDON,
+        )
 
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, args: Sequence[RawValue]) -> None:

@@ -31,7 +31,7 @@ steps:
 
 @pytest.fixture(params=["api", "temporal"])
 def steer(request: pytest.FixtureRequest, api: AsyncClient, temporal_address: str) -> Steer:
-    """Call it with a run and `pause` or `resume`."""
+    """Call it with a run and `pause`, `resume` or `cancel`."""
 
     async def by_api(run: str, verb: str) -> None:
         answer = await api.post(f"/api/v1/runs/{run}/{verb}")
@@ -118,11 +118,11 @@ async def test_a_paused_run_starts_nothing_until_it_is_resumed(
 
 
 async def test_cancel_during_a_delay(
-    api: AsyncClient, worker: Worker, database: Database, client: Client
+    api: AsyncClient, worker: Worker, database: Database, client: Client, steer: Steer
 ) -> None:
     run = await begin(api, SLEEP, length="3d")
     await until(api, run, "waiting")
-    assert (await api.post(f"/api/v1/runs/{run}/cancel")).status_code == 202
+    await steer(run, "cancel")
     await ended(api, database, client, run, "cancelled")
     assert (await steps(api, run))["think"] == "cancelled"
 
@@ -138,7 +138,7 @@ async def test_temporals_own_cancel(
 
 
 async def test_cancel_during_a_call_that_hangs(
-    api: AsyncClient, worker: Worker, database: Database, client: Client
+    api: AsyncClient, worker: Worker, database: Database, client: Client, steer: Steer
 ) -> None:
     called, release = asyncio.Event(), asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_cancel_during_a_call_that_hangs(
         run = await begin(api, CALL, port=server.sockets[0].getsockname()[1])
         async with asyncio.timeout(15):
             await called.wait()
-        assert (await api.post(f"/api/v1/runs/{run}/cancel")).status_code == 202
+        await steer(run, "cancel")
         await ended(api, database, client, run, "cancelled")
         assert (await steps(api, run))["call"] == "cancelled"
     finally:
