@@ -263,7 +263,17 @@ def test_the_worker_gets_every_activity(
     make_runner: Callable[[Services], Runner],
 ) -> None:
     names = set(make_runner(Services()).functions)
-    assert names == {"ai", "email", "http", "lead", "verdict", "choose", "check", "record"}
+    assert names == {
+        "ai",
+        "email",
+        "http",
+        "lead",
+        "verdict",
+        "choose",
+        "check",
+        "record",
+        "request_cancel",
+    }
 
 
 def test_loading_is_cheap() -> None:
