@@ -122,7 +122,6 @@ class RunState(BaseModel):
     steps: dict[str, StepState] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(default_factory=dict)
     mailbox: dict[str, list[Any]] = Field(default_factory=dict)
-    signals: int = Field(default=0, description="signals received since the last continue-as-new")
     output: Any = None
     error: ErrorInfo | None = None
     generation: int = Field(default=0, description="how often the run has continued as new")

@@ -88,7 +88,6 @@ class Interpreter:
         await workflow.wait_condition(workflow.all_handlers_finished)
         # Nothing is awaited from here on, so that no signal falls between the two runs.
         state.generation += 1
-        state.signals = 0
         workflow.continue_as_new(args=[start, state])
 
     @workflow.query
@@ -138,7 +137,6 @@ class Interpreter:
             # Any sender can send bytes that do not decode; that must not stop the run.
             workflow.logger.warning("signal not decodable", extra={"signal": name})
             return
-        state.signals += 1
         state.mailbox.setdefault(name, []).append(data)
 
 
