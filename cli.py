@@ -111,6 +111,7 @@ def migrate(
 ) -> None:
     """Bring the database, and Temporal's namespace, to what this version needs."""
     from db.migrate import upgrade
+    from process import leave
     from settings import SettingsError, load_settings, reveal
     from workflows.setup import connect, prepare_namespace
 
@@ -137,7 +138,8 @@ def migrate(
             _out.print(f"the database is at revision {asyncio.run(run())}")
         except RuntimeError as error:
             _err.print(f"Temporal does not answer at {settings.temporal_address}: {error}")
-            raise typer.Exit(1) from None
+            leave(1)
+    leave(0)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 import uvloop
@@ -41,11 +41,7 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 def run_process(name: str, settings: Settings, serve: Serve) -> None:
-    """Run a process to its end and leave with its code: 0 after a stop, 1 after a failure.
-
-    It leaves with `os._exit`: the interpreter's finalisation now and then crashes with Temporal's
-    threads still there.
-    """
+    """Run a process to its end and `leave` with its code: 0 after a stop, 1 after a failure."""
     configure_logging(settings)
     code = 0
     try:
@@ -57,8 +53,18 @@ def run_process(name: str, settings: Settings, serve: Serve) -> None:
     except Exception:
         logging.getLogger(f"sojourn.{name}").critical("the %s died", name, exc_info=True)
         code = 1
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, which has used a Temporal client, with `code`.
+
+    Not by Python's own finalisation: one of the client's threads may just then want the GIL, and
+    Python aborts ("PyGILState_Release", exit code 134) after all the work is done.
+    """
     logging.shutdown()
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
 
 

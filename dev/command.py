@@ -1,9 +1,6 @@
 """`sojourn dev` from its start to its exit code."""
 
 import asyncio
-import logging
-import os
-import sys
 
 import uvloop
 from rich.console import Console
@@ -11,7 +8,7 @@ from rich.console import Console
 from dev.demo import Demo
 from dev.errors import StackError
 from dev.stack import Options, Stack
-from process import stop_on_signals
+from process import leave, stop_on_signals
 from settings import SettingsError
 
 
@@ -20,10 +17,7 @@ def run(options: Options, *, demo: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(options, console, demo=demo))
-    logging.shutdown()
-    sys.stdout.flush()
-    # As the worker does: finalisation now and then crashes with Temporal's threads still there.
-    os._exit(code)
+    leave(code)
 
 
 async def _run(options: Options, console: Console, *, demo: bool) -> int:
