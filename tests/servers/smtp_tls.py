@@ -59,7 +59,7 @@ class TlsSmtp:
         return f"smtp://{HOST}:{self.port}?starttls=required"
 
     # The method's name is aiosmtpd's.
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Keep a mail and the cipher it came under."""
         assert isinstance(envelope.content, bytes)
         assert server.transport is not None
