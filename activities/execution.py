@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from activities.registry import Action
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
+_DEFAULT_RETRY = Retry()
 _random = Random()  # noqa: S311 - spreads retries, guards nothing
 _logger = logging.getLogger(__name__)
 
@@ -38,10 +37,11 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
     result as JSON values, at most MAX_OUTPUT_BYTES of them.
     """
     info = activity.info()
-    retry = Retry()
+    retry = _DEFAULT_RETRY
     try:
         step = read_context(context)
-        retry = Retry.model_validate(step.retry)
+        if step.retry:
+            retry = Retry.model_validate(step.retry)
         parsed = entry.params.model_validate(params)
         scope = ActionContext(
             step=step,
@@ -49,11 +49,12 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
             attempt=info.attempt,
             timeout=info.start_to_close_timeout or entry.timeout,
         )
-        with structlog.contextvars.bound_contextvars(
+        # Bound for good: an activity has a task, and so a context, of its own.
+        structlog.contextvars.bind_contextvars(
             correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
-        ):
-            async with _heartbeats(info):
-                result = await _run(entry, parsed, scope)
+        )
+        with _Heartbeats(info.heartbeat_timeout):
+            result = await _run(entry, parsed, scope)
         return {"attempt": info.attempt, "result": dump_result(entry.name, result)}
     except ValidationError as error:
         fault = invalid_input(entry.name, error)
@@ -147,25 +148,33 @@ def _details(error: SojournError) -> dict[str, Any]:
     return details
 
 
-@asynccontextmanager
-async def _heartbeats(info: activity.Info) -> AsyncIterator[None]:
-    """Heartbeat in the background: a lost worker is noticed early, and a cancel gets through."""
-    if not info.heartbeat_timeout:
-        yield
-        return
-    every = min(HEARTBEAT_EVERY, info.heartbeat_timeout / 3)
+class _Heartbeats:
+    """Heartbeats in the background: a lost worker is noticed early, and a cancel gets through.
 
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
+    A timer of the loop, not a task: most actions end before the first beat.
+    """
+
+    def __init__(self, timeout: timedelta | None) -> None:
+        self._every = min(HEARTBEAT_EVERY, timeout / 3).total_seconds() if timeout else None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._schedule()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _schedule(self) -> None:
+        if self._every is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._beat)
+
+    def _beat(self) -> None:
+        try:
             activity.heartbeat()
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        # A failed heartbeat must not undo finished work: the server's timeout judges it instead.
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            _logger.warning("heartbeats stopped early: %r", outcome)
+        except Exception as error:
+            # A failed heartbeat must not undo the work: the server's timeout judges it instead.
+            _logger.warning("heartbeats stopped early: %r", error)
+            return
+        self._schedule()
