@@ -30,16 +30,25 @@ from temporalio.service import RPCError, RPCStatusCode
 from schemas.errors import (
     ConflictError,
     ErrorCode,
+    LimitError,
     NotFoundError,
     SojournError,
     UnavailableError,
 )
-from schemas.run import INTERPRETER_TASK_QUEUE, ErrorInfo, RunStart, RunState, RunStatus
+from schemas.run import (
+    INTERPRETER_TASK_QUEUE,
+    MAX_MAILBOX,
+    ErrorInfo,
+    RunStart,
+    RunState,
+    RunStatus,
+)
 from workflows.events import RunEvent, translate
 from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
 
 T = TypeVar("T")
 _RETRY_AFTER = 5.0
+_MAILBOX_DEADLINE = 0.5
 _CLOSED = {
     WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
     WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
@@ -51,11 +60,17 @@ _CLOSED = {
 
 @dataclass(frozen=True)
 class Execution:
-    """A run as Temporal knows it; an open one is `running`, whatever it waits for."""
+    """A run as Temporal knows it; an open one is `running`, whatever it waits for.
+
+    `run_id` is of the latest execution, `first_run_id` of the first: they differ once the run has
+    continued as new. `history_length` counts the latest execution's events.
+    """
 
     status: RunStatus
     run_id: str
+    first_run_id: str
     closed_at: datetime | None
+    history_length: int
 
 
 @dataclass(frozen=True)
@@ -128,8 +143,36 @@ class Gateway:
         await self._within(self._client.get_workflow_handle(workflow_id).cancel())
 
     async def signal(self, workflow_id: str, name: str, data: Any) -> None:
-        """Deliver a signal to the `wait` step of its name, now or later; raises as `pause`."""
+        """Deliver a signal to the `wait` step of its name, now or later; raises as `pause`.
+
+        Raises LimitError when the run keeps as many untaken signals as it may. Signals sent at the
+        same moment all find the last free place; the run drops those beyond it and logs that.
+        """
+        if await self._mailbox_is_full(workflow_id):
+            raise LimitError(
+                f"the run keeps {MAX_MAILBOX} signals that no step has taken; that is the limit",
+                hint="wait until the run has taken some of them",
+            )
         await self._signal(workflow_id, name, data)
+
+    async def _mailbox_is_full(self, workflow_id: str) -> bool:
+        """Ask the worker only where it can be: each signal is an event of the history.
+
+        False when no worker answers in time: Temporal keeps the signal, up to its own limit.
+        """
+        handle = self._client.get_workflow_handle(workflow_id)
+        found = await self.describe(workflow_id)
+        if found is None or found.status.terminal:
+            return False  # the signal itself tells what is wrong
+        if found.run_id == found.first_run_id and found.history_length <= MAX_MAILBOX:
+            return False
+        try:
+            kept = await self._within(
+                handle.query("mailbox", result_type=int), deadline=_MAILBOX_DEADLINE
+            )
+        except (SojournError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
+            return False
+        return kept >= MAX_MAILBOX
 
     async def _signal(self, workflow_id: str, name: str, *args: Any) -> None:
         handle = self._client.get_workflow_handle(workflow_id)
@@ -153,7 +196,15 @@ class Gateway:
         except NotFoundError:
             return None
         status = RunStatus.RUNNING if found.status is None else _CLOSED.get(found.status)
-        return Execution(status or RunStatus.RUNNING, found.run_id, found.close_time)
+        info = found.raw_description.workflow_execution_info
+        return Execution(
+            status or RunStatus.RUNNING,
+            found.run_id,
+            # Servers before 1.24 do not tell the first one.
+            info.first_run_id or found.run_id,
+            found.close_time,
+            found.history_length,
+        )
 
     async def outcome(self, workflow_id: str) -> tuple[Any, ErrorInfo | None]:
         """Give the output and the error of a closed run."""
@@ -239,6 +290,8 @@ def _translated(error: RPCError) -> SojournError:
     ):
         if "size" in error.message or "larger than max" in error.message:
             return SojournError(error.message, code=ErrorCode.LIMIT_EXCEEDED)
+        if "limit for signal events" in error.message:
+            return LimitError(f"Temporal takes no more signals: {error.message}")
         if error.status == RPCStatusCode.INVALID_ARGUMENT:
             return SojournError(error.message, code=ErrorCode.INVALID_INPUT)
     return UnavailableError(

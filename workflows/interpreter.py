@@ -96,6 +96,11 @@ class Interpreter:
         state = self._run.state
         return state.model_copy(update={"status": self._run.recorder.status()})
 
+    @workflow.query
+    def mailbox(self) -> int:
+        """Count the signals that no `wait` step has taken yet; MAX_MAILBOX of them are kept."""
+        return sum(len(box) for box in self._run.state.mailbox.values())
+
     @workflow.signal
     async def pause(self) -> None:
         """Start nothing new; running activities finish and timers elapse."""
@@ -128,7 +133,7 @@ class Interpreter:
         """Keep a signal for the `wait` step of its name; beyond the quota it is dropped."""
         state = self._run.state
         self._run.check_history()
-        if sum(len(box) for box in state.mailbox.values()) >= MAX_MAILBOX:
+        if self.mailbox() >= MAX_MAILBOX:
             workflow.logger.warning("mailbox full, signal dropped", extra={"signal": name})
             return
         try:

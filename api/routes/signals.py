@@ -2,20 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from api.dependencies import DatabaseDep, GatewayDep, WorkspaceDep
-from api.errors import problems
+from api.errors import problem_response, problems
 from api.models.common import RunPath
 from api.models.runs import RunRef, SignalData
 from api.routes.run_control import steer
-from schemas.errors import ErrorCode, InputError, LimitError, SojournError
+from schemas.errors import InputError, LimitError
 from schemas.run import MAX_OUTPUT_BYTES
 from schemas.validation import check_size
 
 # The interpreter's own; they have addresses of their own.
 RESERVED = ("pause", "resume", "cancel")
-RETRY_AFTER = 5.0
+RETRY_AFTER = 5
 router = APIRouter(tags=["runs"])
 
 SignalPath = Annotated[
@@ -26,6 +26,7 @@ SignalPath = Annotated[
 @router.post(
     "/runs/{run_id}/signals/{name}",
     status_code=202,
+    response_model=RunRef,
     responses=problems(400, 404, 409, 413, 429),
 )
 async def signal_run(
@@ -35,7 +36,7 @@ async def signal_run(
     database: DatabaseDep,
     gateway: GatewayDep,
     workspace: WorkspaceDep,
-) -> RunRef:
+) -> RunRef | Response:
     """Deliver data to the `wait` step of this name, now or when the run gets there."""
     if name in RESERVED:
         raise InputError(
@@ -44,11 +45,11 @@ async def signal_run(
     check_size(body.data, MAX_OUTPUT_BYTES, "the signal's data")
 
     async def deliver(workflow_id: str) -> None:
-        try:
-            await gateway.signal(workflow_id, name, body.data)
-        except LimitError as error:
-            raise SojournError(
-                error.message, code=ErrorCode.RATE_LIMITED, retry_after=RETRY_AFTER
-            ) from error
+        await gateway.signal(workflow_id, name, body.data)
 
-    return await steer(database, workspace, run_id, deliver)
+    try:
+        return await steer(database, workspace, run_id, deliver)
+    except LimitError as error:
+        # Elsewhere a limit speaks of the size of a body (413); here it passes with time.
+        headers = {"Retry-After": str(RETRY_AFTER)}
+        return problem_response(429, error.code, error.message, hint=error.hint, headers=headers)
