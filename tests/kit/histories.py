@@ -1,6 +1,7 @@
 """Recorded histories: written once for a scenario, replayed for ever."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ FOLDER = Path(__file__).resolve().parents[1] / "replay" / "histories"
 # The interpreter that wrote them; a release with other commands gets a folder of its own.
 ENGINE = "engine-1"
 _PRIVATE = {"identity": "worker", "stackTrace": ""}
+# A sticky task queue is named after the process and the host that asked for it.
+_STICKY = re.compile(r"\d+@.+-[0-9a-f]{32}")
 
 
 def scrub(value: Any) -> Any:
     """Take the names of the recording machine and its paths out of a history."""
     if isinstance(value, dict):
         return {key: _PRIVATE.get(key, scrub(item)) for key, item in value.items()}
-    return [scrub(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [scrub(item) for item in value]
+    return "sticky" if isinstance(value, str) and _STICKY.fullmatch(value) else value
 
 
 async def keep(client: Client, workflow_id: str, first_run_id: str, name: str) -> list[Path]:
