@@ -51,8 +51,10 @@ async def apply(services: Services, projection: Projection) -> bool:
             "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
         )
     try:
-        async with services.database.session() as session:
-            return await runs.project(session, projection)
+        async with services.database.engine.connect() as connection:
+            # A projection is one statement: it needs no BEGIN and COMMIT around it.
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            return await runs.project(connection, projection)
     except (SojournError, SQLAlchemyError, OSError) as error:
         _logger.warning("run %s is not recorded yet: %s", projection.run_id, error)
         raise ApplicationError(

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -80,13 +81,12 @@ _RUN_ONLY = sa.text(_UPDATE)
 _RUN_AND_STEPS = sa.text(_with_steps())
 
 
-async def project(session: AsyncSession, projection: Projection) -> bool:
+async def project(connection: AsyncConnection, projection: Projection) -> bool:
     """Apply a projection; False if a newer one was applied, or the run is closed or unknown.
 
     One statement, so that a second delivery writes the same again. An equal `seq` is applied too:
     after a worker died inside a workflow task its inline steps run again, perhaps with another
-    outcome, and their projection comes again under the same number. The session must not hold
-    changes of the same run.
+    outcome, and their projection comes again under the same number.
     """
     if len(projection.steps) >= _STRIDE:
         raise InputError(f"a projection of {len(projection.steps)} steps; at most {_STRIDE - 1}")
@@ -111,7 +111,6 @@ async def project(session: AsyncSession, projection: Projection) -> bool:
         rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
         for name in _COLUMNS:
             parameters[f"s_{name}"] = [row[name] for row in rows]
-    connection = await session.connection()
     return (await connection.execute(statement, parameters)).first() is not None
 
 

@@ -168,8 +168,11 @@ class Execution:
         done: set[str] = set()
         ids: dict[asyncio.Task[None], str] = {}
         while pending or running:
-            ready = [step for step in pending if all(name in done for name in waits_for[step.id])]
-            pending = [step for step in pending if step not in ready]
+            ready: list[Step] = []
+            blocked: list[Step] = []
+            for step in pending:
+                (ready if done.issuperset(waits_for[step.id]) else blocked).append(step)
+            pending = blocked
             if len(ready) == 1 and not running:
                 # The common straight line needs no task of its own.
                 await self.step(ready[0], frame)

@@ -24,7 +24,7 @@ async def fill(database: Database, definition: str, count: int) -> list[str]:
             )
             step = StepRecord(path="a", id="a", type="set", status=StepStatus.COMPLETED)
             await projection.project(
-                session,
+                await session.connection(),
                 Projection(
                     workspace="default",
                     run_id=run.id,

@@ -40,7 +40,7 @@ def step(path: str, status: StepStatus = StepStatus.COMPLETED, **more: Any) -> S
 async def apply(database: Database, item: Projection) -> bool:
     """Apply a projection in a transaction of its own."""
     async with database.session() as session:
-        return await runs.project(session, item)
+        return await runs.project(await session.connection(), item)
 
 
 async def test_a_run_and_its_steps_are_written_in_one_statement(
@@ -210,7 +210,7 @@ async def test_a_projection_whose_transaction_fails_leaves_nothing(
 
     async def fail() -> None:
         async with database.session() as session:
-            assert await runs.project(session, item)
+            assert await runs.project(await session.connection(), item)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
