@@ -101,13 +101,20 @@ async def database(database_url: str) -> "AsyncIterator[Database]":
 
 
 @pytest.fixture(scope="session")
+def ui_port() -> int:
+    """The port of the development server's Web UI."""
+    from dev.ports import any_port
+
+    return any_port()
+
+
+@pytest.fixture(scope="session")
 async def dev_server(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, ui_port: int
 ) -> "AsyncIterator[WorkflowEnvironment]":
     """Temporal's development server with its UI and our search attributes."""
     from temporalio.testing import WorkflowEnvironment
 
-    from dev.ports import any_port
     from dev.temporal import SERVER_FLAGS, find_program
     from workflows.setup import prepare_namespace
 
@@ -117,10 +124,16 @@ async def dev_server(
         dev_server_database_filename=str(store),
         dev_server_extra_args=SERVER_FLAGS,
         ui=True,
-        ui_port=any_port(),
+        ui_port=ui_port,
     ) as environment:
         await prepare_namespace(environment.client)
         yield environment
+
+
+@pytest.fixture(scope="session")
+def web_ui(dev_server: "WorkflowEnvironment", ui_port: int) -> str:
+    """The address of Temporal's Web UI."""
+    return f"http://127.0.0.1:{ui_port}"
 
 
 @pytest.fixture(scope="session")
