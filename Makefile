@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
 	printf '    %d ms\n' $$(( ($$(date +%s%N) - start) / 1000000 )); exit $$code
 
-.PHONY: help setup dev test check tests format migration bench chromium
+.PHONY: help setup dev test check tests format migration bench chaos chromium
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ migration: setup ## Write a migration for what changed in db/ (NAME='add lead so
 
 bench: setup ## Measure Sojourn beside a hand-written Temporal workflow
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup ## Kill workers and servers for minutes (SOJOURN_CHAOS_SEED=7 for other moments)
+	SOJOURN_CHAOS=1 $(BIN)/pytest tests/faults -o log_cli=true --log-cli-level=WARNING $(ARGS)
 
 # Browser tests need a Chromium: on a Debian machine where we are root it is installed.
 chromium:

@@ -63,3 +63,10 @@ def _in_doubt(identity: str, deliveries: Sequence[Delivery], kill: Kill) -> bool
         and (one.answered_at is None or kill.at <= one.answered_at + _IN_DOUBT)
         for one in deliveries
     )
+
+
+def check_within(moments: Sequence[float], begin: float, end: float) -> None:
+    """Something happened at all, and everything within an outage; times are of `time.time()`."""
+    assert moments, "nothing happened"
+    outside = [moment for moment in moments if not begin <= moment <= end]
+    assert not outside, f"{len(outside)} of {len(moments)} happened outside the outage"

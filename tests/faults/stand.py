@@ -27,6 +27,7 @@ from workflows.setup import connect, prepare_namespace
 
 API_KEY = "fault-key-0123456789"
 DEADLINE = 60.0
+TIMESCALE = 259_200  # three days pass in one second
 _PROGRAM = str(Path(sys.executable).parent / "sojourn")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,8 +100,7 @@ class Stand:
             "SOJOURN_PORT": str(self.api_port),
             "SOJOURN_MAIL_FROM": "Sojourn <sojourn@example.com>",
             "SOJOURN_BOOKING_URL": "https://booking.example.com/meet",
-            # Three days pass in one second.
-            "SOJOURN_TIMESCALE": "259200",
+            "SOJOURN_TIMESCALE": str(TIMESCALE),
             "SOJOURN_LOG_LEVEL": "warning",
         }
         return Child(
