@@ -5,6 +5,7 @@ that Temporal ends from outside cannot write any more.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,42 +15,115 @@ from db.base import now
 from db.engine import Database
 from db.locks import try_lock
 from db.runs import Run
-from schemas.errors import ErrorCode, SojournError
+from schemas.errors import ErrorCode, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
 from workflows.gateway import Execution, Gateway
 
 STALE_AFTER = timedelta(seconds=15)
 # A start has a deadline of seconds; a row that Temporal does not know after this never starts.
 WITHDRAW_AFTER = timedelta(seconds=60)
+# How long after its end visibility may show a run for the first time. The sweep finds later ones.
+OVERLAP = timedelta(seconds=30)
 BATCH = 200
 CONCURRENCY = 8
 _log = structlog.get_logger(__name__)
 
 
-async def reconcile(
-    database: Database, gateway: Gateway, *, stale_after: timedelta = STALE_AFTER
-) -> int:
-    """Compare the stalest open rows with Temporal once; gives how many were changed.
+class Reconciler:
+    """Compares rows with Temporal: all runs that closed since the last pass, and a stale few.
 
-    Rows are marked as checked before Temporal is asked, in a short transaction: locks held over
-    network calls would keep the runs from writing. Raises UnavailableError when either is away.
+    Visibility shows what closed, however many runs are open. What it never shows (runs that did
+    not start, or whose history is gone) the sweep over the stalest open rows finds in time. It
+    keeps no state but a moment in memory: after a restart the open rows tell where to begin.
     """
-    async with database.session() as session:
-        if not await try_lock(session, "reconciler"):
-            return 0
-        stale = await runs.stale_open(session, older_than=now() - stale_after, limit=BATCH)
-        await runs.mark_checked(session, [run.id for run in stale])
-    slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def heal(run: Run) -> bool:
-        async with slots:
-            return await settle(database, gateway, run, await gateway.describe(run.workflow_id))
+    def __init__(
+        self, database: Database, gateway: Gateway, *, stale_after: timedelta = STALE_AFTER
+    ) -> None:
+        """Reconcile `database`; the sweep takes rows that nobody wrote for `stale_after`."""
+        self._database = database
+        self._gateway = gateway
+        self._stale_after = stale_after
+        self._seen_until: datetime | None = None
 
-    answers = await asyncio.gather(*(heal(run) for run in stale), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return sum(answer is True for answer in answers)
+    async def once(self) -> int:
+        """Make one pass; gives how many rows were changed.
+
+        Raises UnavailableError when Temporal or PostgreSQL is away: the next pass then looks at
+        the same again. Visibility alone being away does not stop the sweep.
+        """
+        failure: SojournError | None = None
+        changed = 0
+        try:
+            changed = await self._follow_closed()
+        except SojournError as error:
+            if not (await self._gateway.health()).temporal:
+                # The sweep would mark rows as checked that nobody could be asked about.
+                raise
+            failure = error
+        changed += await self._sweep()
+        if failure is not None:
+            raise failure
+        return changed
+
+    async def _follow_closed(self) -> int:
+        """Settle the open rows of runs that have closed since the last pass that got through.
+
+        The moment is Temporal's own close time, so that clocks need not agree.
+        """
+        since = self._seen_until
+        if since is None:
+            async with self._database.session() as session:
+                since = await runs.oldest_check(session) or now()
+        changed, newest = 0, self._seen_until
+        async for page in self._gateway.closed_since(since - OVERLAP):
+            async with self._database.session() as session:
+                left = await runs.open_among(session, [closed.workflow_id for closed in page])
+            changed += await self._heal(left)
+            for closed in page:
+                newest = max(newest or closed.closed_at, closed.closed_at)
+        self._seen_until = newest
+        return changed
+
+    async def _sweep(self) -> int:
+        """Compare the stalest open rows with Temporal.
+
+        Rows are marked as checked before Temporal is asked, in a short transaction: locks held
+        over network calls would keep the runs from writing.
+        """
+        async with self._database.session() as session:
+            if not await try_lock(session, "reconciler"):
+                return 0
+            older_than = now() - self._stale_after
+            stale = await runs.stale_open(session, older_than=older_than, limit=BATCH)
+            await runs.mark_checked(session, [run.id for run in stale])
+        return await self._heal(stale)
+
+    async def _heal(self, found: Sequence[Run]) -> int:
+        """Ask Temporal about each run and settle its row; gives how many were changed.
+
+        Raises UnavailableError after all were tried; any other fault of a row is logged, since one
+        bad row must not end the healing of all others.
+        """
+        slots = asyncio.Semaphore(CONCURRENCY)
+
+        async def heal(run: Run) -> bool:
+            async with slots:
+                execution = await self._gateway.describe(run.workflow_id)
+                return await settle(self._database, self._gateway, run, execution)
+
+        answers = await asyncio.gather(*(heal(run) for run in found), return_exceptions=True)
+        away: UnavailableError | None = None
+        for run, answer in zip(found, answers, strict=True):
+            if isinstance(answer, UnavailableError):
+                away = answer
+            elif isinstance(answer, Exception):
+                _log.error("reconcile_row_failed", run_id=run.id, exc_info=answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+        if away is not None:
+            raise away
+        return sum(answer is True for answer in answers)
 
 
 async def settle(
@@ -62,7 +136,7 @@ async def settle(
         return await _closed(database, gateway, run, execution)
     if run.status is RunStatus.QUEUED:
         async with database.session() as session:
-            await runs.mark_started(session, run.workspace, run.id, execution.run_id)
+            await runs.mark_started(session, run.workspace, run.id, execution.first_run_id)
         return True
     return False
 
@@ -113,12 +187,13 @@ _ENDED_FROM_OUTSIDE = {
 
 async def run_reconciler(database: Database, gateway: Gateway, *, every: float = 15.0) -> None:
     """Reconcile every `every` seconds until cancelled; what is away is tried again next time."""
+    reconciler = Reconciler(database, gateway)
     while True:
         try:
-            await reconcile(database, gateway)
+            await reconciler.once()
         except SojournError as error:
             _log.warning("reconcile_failed", code=error.code, error=error.message)
         except Exception:
-            # One bad row must not end the healing of all others.
+            # Our own defect: the loop goes on, or nothing would be healed until a restart.
             _log.exception("reconcile_failed")
         await asyncio.sleep(every)

@@ -32,6 +32,7 @@ __all__ = [
     "list_page",
     "mark_checked",
     "mark_started",
+    "oldest_check",
     "open_among",
     "project",
     "remove_unstarted",
@@ -231,6 +232,16 @@ async def mark_checked(session: AsyncSession, run_ids: Sequence[str]) -> None:
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)
+
+
+async def oldest_check(session: AsyncSession) -> datetime | None:
+    """Return when the stalest open run was last compared or written; None without open runs.
+
+    An open row whose run has closed was last checked before that: who looks at all that closed
+    since this moment misses none.
+    """
+    statement = select(sa.func.min(col(Run.checked_at))).where(col(Run.status).in_(OPEN))
+    return (await session.exec(statement)).one()
 
 
 async def open_among(session: AsyncSession, workflow_ids: Sequence[str]) -> list[Run]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -49,6 +49,7 @@ from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
 T = TypeVar("T")
 _RETRY_AFTER = 5.0
 _MAILBOX_DEADLINE = 0.5
+_CLOSED_PAGE = 500
 _CLOSED = {
     WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
     WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
@@ -71,6 +72,15 @@ class Execution:
     first_run_id: str
     closed_at: datetime | None
     history_length: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A run that visibility shows as closed; a reset may have opened it again since."""
+
+    workflow_id: str
+    status: RunStatus
+    closed_at: datetime
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,26 @@ class Gateway:
             found.close_time,
             found.history_length,
         )
+
+    async def closed_since(self, moment: datetime) -> AsyncIterator[list[Closed]]:
+        """Page through the runs that closed at `moment` or later; visibility may lag some seconds.
+
+        Other people's workflows in the namespace are left out. Raises UnavailableError.
+        """
+        listing = self._client.list_workflows(
+            f"CloseTime >= '{moment.astimezone(UTC).isoformat()}'"
+            f" AND {WORKSPACE.name} IS NOT NULL AND ExecutionStatus != 'ContinuedAsNew'",
+            page_size=_CLOSED_PAGE,
+        )
+        while True:
+            await self._within(listing.fetch_next_page())
+            yield [
+                Closed(found.id, _CLOSED[found.status], found.close_time)
+                for found in listing.current_page or ()
+                if found.status and found.status in _CLOSED and found.close_time
+            ]
+            if not listing.next_page_token:
+                return
 
     async def outcome(self, workflow_id: str) -> tuple[Any, ErrorInfo | None]:
         """Give the output and the error of a closed run."""

@@ -1,6 +1,7 @@
 """Rows that no longer say what Temporal knows are healed."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -9,16 +10,16 @@ from httpx2 import AsyncClient
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from api import reconciler
-from api.reconciler import reconcile, run_reconciler
+from api.reconciler import BATCH, Reconciler, run_reconciler
 from db import runs
 from db.engine import Database
 from schemas.actions import Catalogue
-from schemas.errors import NotFoundError
+from schemas.errors import NotFoundError, UnavailableError
 from schemas.run import RunStart, RunStatus
 from schemas.validation import load_definition
 from tests.integration.api.conftest import WAITING, Publish, a_name, start, until_status
-from workflows.gateway import Gateway
+from workflows.gateway import Execution, Gateway
+from workflows.setup import connect
 
 AT_ONCE = timedelta(seconds=-1)
 
@@ -49,7 +50,7 @@ async def test_terminated_runs(
     for detail in details[:2]:
         await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
     assert (await row(database, made[0])).status is RunStatus.WAITING
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     ended = [await row(database, run_id) for run_id in made]
     assert [run.status.value for run in ended] == ["terminated", "terminated", "waiting"]
     assert ended[0].error is not None
@@ -81,7 +82,7 @@ async def test_a_lost_final_projection(
         await runs.insert_queued(
             session, "default", definition=name, version=1, input={"n": 1}, run_id=made.run_id
         )
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     found = await row(database, made.run_id)
     assert (found.status, found.output) == (RunStatus.COMPLETED, {"x": 1})
 
@@ -97,7 +98,7 @@ async def test_a_start_whose_mark_was_lost(
         "UPDATE runs SET status = 'queued', temporal_run_id = NULL, seq = 0 WHERE id = :id",
         id=run_id,
     )
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     found = await row(database, run_id)
     assert (found.status, found.temporal_run_id) == (RunStatus.RUNNING, before)
     await api.post(f"/api/v1/runs/{run_id}/cancel")
@@ -106,7 +107,7 @@ async def test_a_start_whose_mark_was_lost(
 async def test_a_start_that_never_happened(database: Database, gateway: Gateway) -> None:
     async with database.session() as session:
         run = await runs.insert_queued(session, "default", definition="gone", version=1, input={})
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     assert (await row(database, run.id)).status is RunStatus.QUEUED
     await rewrite(
         database,
@@ -114,12 +115,34 @@ async def test_a_start_that_never_happened(database: Database, gateway: Gateway)
         " checked_at = checked_at - interval '10 min' WHERE id = :id",
         id=run.id,
     )
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     with pytest.raises(NotFoundError):
         await row(database, run.id)
 
 
-async def test_fresh_rows_are_left_alone(
+async def shown_as_closed(client: Client, workflow_id: str) -> None:
+    """Wait until visibility shows the end of a run."""
+    query = f"WorkflowId = '{workflow_id}' AND CloseTime IS NOT NULL"
+    async with asyncio.timeout(15):
+        while True:
+            if (await client.count_workflows(query)).count:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def sleepers(database: Database, count: int) -> None:
+    """Insert rows that are open and staler than any other, yet fresh enough to be left alone."""
+    async with database.session() as session:
+        for _ in range(count):
+            await runs.insert_queued(session, "sleepers", definition="sleep", version=1, input={})
+    await rewrite(
+        database,
+        "UPDATE runs SET status = 'waiting', temporal_run_id = 'x',"
+        " checked_at = checked_at - interval '40 s' WHERE workspace = 'sleepers'",
+    )
+
+
+async def test_one_ended_run_among_many_sleepers(
     api: AsyncClient,
     publish: Publish,
     worker: Worker,
@@ -129,10 +152,129 @@ async def test_fresh_rows_are_left_alone(
 ) -> None:
     run_id = await start(api, await publish())
     detail = await until_status(api, run_id, "waiting")
-    await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
-    await reconcile(database, gateway)
-    assert (await row(database, run_id)).status is RunStatus.WAITING
-    await reconcile(database, gateway, stale_after=AT_ONCE)
+    await sleepers(database, 3 * BATCH)
+    try:
+        await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
+        await shown_as_closed(client, detail["workflow_id"])
+        # A reconciler that has just started, as after a restart of the API.
+        await Reconciler(database, gateway).once()
+        assert (await row(database, run_id)).status is RunStatus.TERMINATED
+    finally:
+        await rewrite(database, "DELETE FROM runs WHERE workspace = 'sleepers'")
+
+
+class Line:
+    """A way to Temporal that can be cut."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+        self._to = (host, int(port))
+        self._cut = False
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def open(self) -> str:
+        """Listen; gives the address."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """Break what is connected, and take nobody until `mend`."""
+        self._cut = True
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._cut = False
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.cut()
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut:
+            writer.close()
+            return
+        back, forth = await asyncio.open_connection(*self._to)
+        self._writers += [writer, forth]
+        await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_a_run_that_ended_while_temporal_was_away(
+    api: AsyncClient,
+    publish: Publish,
+    worker: Worker,
+    client: Client,
+    database: Database,
+    temporal_address: str,
+) -> None:
+    run_id = await start(api, await publish())
+    detail = await until_status(api, run_id, "waiting")
+    line = Line(temporal_address)
+    far = Reconciler(database, Gateway(await connect(await line.open(), lazy=True)))
+    try:
+        await far.once()
+        before = (await row(database, run_id)).checked_at
+        line.cut()
+        await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
+        await shown_as_closed(client, detail["workflow_id"])
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                await far.once()
+        found = await row(database, run_id)
+        assert (found.status, found.checked_at) == (RunStatus.WAITING, before)
+        line.mend()
+        async with asyncio.timeout(15):
+            while True:
+                with suppress(UnavailableError):
+                    await far.once()
+                    break
+                await asyncio.sleep(0.05)
+        assert (await row(database, run_id)).status is RunStatus.TERMINATED
+    finally:
+        line.close()
+
+
+class OddGateway(Gateway):
+    """Has a defect that one run brings out."""
+
+    odd = ""
+
+    async def describe(self, workflow_id: str) -> Execution | None:
+        """Describe every other run."""
+        if workflow_id == self.odd:
+            raise ZeroDivisionError
+        return await super().describe(workflow_id)
+
+
+async def test_a_row_that_cannot_be_settled_holds_up_no_other(
+    api: AsyncClient, publish: Publish, worker: Worker, client: Client, database: Database
+) -> None:
+    name = await publish()
+    made = [await start(api, name) for _ in range(2)]
+    details = [await until_status(api, run_id, "waiting") for run_id in made]
+    for detail in details:
+        await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
+        await shown_as_closed(client, detail["workflow_id"])
+    odd = OddGateway(client)
+    odd.odd = details[0]["workflow_id"]
+    healing = Reconciler(database, odd)
+    await healing.once()
+    assert (await row(database, made[0])).status is RunStatus.WAITING
+    assert (await row(database, made[1])).status is RunStatus.TERMINATED
+    odd.odd = ""
+    await healing.once()
+    assert (await row(database, made[0])).status is RunStatus.TERMINATED
 
 
 async def test_the_loop_goes_on_after_a_fault(
@@ -148,7 +290,7 @@ async def test_the_loop_goes_on_after_a_fault(
             enough.set()
         raise ZeroDivisionError
 
-    monkeypatch.setattr(reconciler, "reconcile", faulty)
+    monkeypatch.setattr(Reconciler, "once", faulty)
     task = asyncio.create_task(run_reconciler(database, gateway, every=0.01))
     async with asyncio.timeout(5):
         await enough.wait()

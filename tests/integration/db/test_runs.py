@@ -13,6 +13,7 @@ from db.ids import new_id
 from db.locks import try_lock
 from schemas.errors import ConflictError, InputError, NotFoundError
 from schemas.run import RunStatus
+from tests.conftest import MakeDatabase
 
 
 async def add(
@@ -187,6 +188,21 @@ async def test_stale_runs_are_handed_to_one_reconciler(database: Database, works
     assert mine <= {run.id for run in queued}
     assert not mine & {run.id for run in running}
     assert {run.id for run in still} == mine
+
+
+async def test_the_oldest_check_is_that_of_open_runs(
+    migrated_database: MakeDatabase, workspace: str
+) -> None:
+    database = Database(await migrated_database())
+    async with database.session() as session:
+        assert await runs.oldest_check(session) is None
+    ids = [await add(database, workspace) for _ in range(3)]
+    async with database.session() as session:
+        await runs.close(session, workspace, ids[0], RunStatus.COMPLETED)
+        await runs.mark_checked(session, [ids[2]])
+        second = (await runs.get(session, workspace, ids[1])).checked_at
+        assert await runs.oldest_check(session) == second
+    await database.close()
 
 
 async def test_a_named_lock_is_held_by_one(database: Database) -> None:
