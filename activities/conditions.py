@@ -1,5 +1,6 @@
 """The verdicts that choose a run's path, taken in local activities and so kept in its history."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from db import leads
 from schemas import expressions
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, ExpressionError, NotFoundError, SojournError
+from schemas.steps_flow import HOLDOUT
 
 
 def build(services: Services) -> list[Callable[..., Any]]:
@@ -35,7 +37,11 @@ def build(services: Services) -> list[Callable[..., Any]]:
         except SojournError as error:
             raise application_error(error) from error
 
-    return [verdict, choose, check]
+    @activity.defn(name="assign")
+    async def assign(salt: str, key: str, variants: list[Any], holdout: float) -> str:
+        return variant_of(salt, key, variants, holdout)
+
+    return [verdict, choose, check, assign]
 
 
 def decide(expression: str, variables: Mapping[str, Any]) -> bool:
@@ -65,6 +71,23 @@ def first_match(
         elif expressions.evaluate("a == b", {"a": subject, "b": case.get("is")}) is True:
             return index
     return -1
+
+
+def variant_of(salt: str, key: str, variants: list[Any], holdout: float) -> str:
+    """Give the variant of a key: `variants` are (name, weight), `holdout` is in percent.
+
+    Two numbers of 64 bits each from SHA-256 of salt and key decide: the same key goes the same way
+    for ever, and a holdout that grows takes nobody from one variant to another.
+    """
+    digest = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
+    if int.from_bytes(digest[:8]) < holdout / 100 * 2**64:
+        return HOLDOUT
+    point = int.from_bytes(digest[8:16]) * sum(weight for _, weight in variants) >> 64
+    for name, weight in variants:
+        point -= weight
+        if point < 0:
+            return name
+    raise AssertionError("the point lies below the sum of the weights")
 
 
 def _told(work: Callable[[], Any]) -> Any:

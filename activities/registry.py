@@ -25,7 +25,7 @@ from schemas.steps import CONTROL_KINDS
 __all__ = ["Action", "ActionError", "Registry", "action", "load"]
 
 ENTRY_POINTS = "sojourn.actions"
-INTERNAL = ("verdict", "choose", "check", "record", "request_cancel")
+INTERNAL = ("verdict", "choose", "check", "assign", "record", "request_cancel")
 _MARK = "__sojourn_action__"
 
 ActionFunction = Callable[[Any, ActionContext], Awaitable[BaseModel]]

@@ -40,7 +40,8 @@ def action_timeouts(catalogue: Catalogue) -> dict[str, timedelta]:
 class StepContext(BaseModel):
     """What an action is told about the step it works for; travels as its second argument.
 
-    `key` is the step key `{run_id}:{path}`: the same over all attempts and continue-as-new.
+    `key` is the step key `{run_id}:{path}`: the same over all attempts and continue-as-new. When
+    an operator sent the run back, `~{round}` follows: what runs again takes effect again.
     """
 
     workspace: str
@@ -49,9 +50,11 @@ class StepContext(BaseModel):
     path: str
     lead_id: str | None = None
     correlation_id: str | None = None
+    round: int = 0
     retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
 
     @property
     def key(self) -> str:
         """The step key."""
-        return f"{self.run_id}:{self.path}"
+        key = f"{self.run_id}:{self.path}"
+        return f"{key}~{self.round}" if self.round else key

@@ -1,18 +1,26 @@
 """A workflow definition: what a person writes, publishes and runs."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.policies import Defaults, Limits, Priority, Strict
-from schemas.steps import Step, StepBase
+from schemas.step_base import EventType, Expression, StepBase, StepLists
+from schemas.steps import DEFINITION_NAME, Step
 
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
-DefinitionName = Annotated[str, Field(pattern=NAME_PATTERN)]
+DefinitionName = Annotated[str, Field(pattern=DEFINITION_NAME)]
 MAX_BYTES = 512 * 1024
 MAX_STEPS = 500
 MAX_DEPTH = 16
+
+
+class Goal(Strict):
+    """An event that ends a run early, wherever it stands; `where` as in a wait."""
+
+    event: EventType
+    key: Annotated[str, Field(min_length=1)]
+    where: Expression | None = None
 
 
 class Definition(Strict):
@@ -30,7 +38,36 @@ class Definition(Strict):
     defaults: Defaults = Field(default_factory=Defaults)
     limits: Limits = Field(default_factory=Limits)
     priority: Priority = 3
+    timezone: str = Field(
+        default="UTC", description="IANA zone of the run's windows; may hold {{ }}"
+    )
+    compensation: Literal["full", "selective"] = Field(
+        default="full", description="selective: only what completed after the nearest savepoint"
+    )
     steps: Annotated[list[Step], Field(min_length=1)]
+    on_failure: list[Step] = Field(
+        default_factory=list, description="run when the run fails; `error` is in scope"
+    )
+    goal: Goal | None = None
+    on_goal: list[Step] = Field(
+        default_factory=list, description="run when the goal is reached; `event` is in scope"
+    )
+
+    @model_validator(mode="after")
+    def _goal(self) -> Self:
+        if self.on_goal and self.goal is None:
+            raise ValueError("'on_goal' needs 'goal'")
+        return self
+
+    def top_lists(self) -> StepLists:
+        """The step lists of the definition itself with their field paths."""
+        lists = [("steps", self.steps), ("on_failure", self.on_failure), ("on_goal", self.on_goal)]
+        return [(path, steps) for path, steps in lists if steps]
+
+    def walk(self) -> Iterator[tuple[str, StepBase]]:
+        """Give every step of every list with its path, parents before children."""
+        for path, steps in self.top_lists():
+            yield from walk(steps, path)
 
 
 def walk(steps: list[Step], path: str = "steps") -> Iterator[tuple[str, StepBase]]:

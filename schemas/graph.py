@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from schemas.errors import Problem
-from schemas.steps import ForEach, Step, StepBase
+from schemas.step_base import StepBase
+from schemas.steps import Step
 
 
 def dependencies(steps: Sequence[StepBase]) -> dict[str, list[str]]:
@@ -94,11 +95,48 @@ def ancestors(steps: Sequence[StepBase]) -> dict[str, list[str]]:
 def visible_inside(step: StepBase) -> list[StepBase]:
     """Give a step and all steps inside it whose results can be read from outside.
 
-    The body of a for_each is not visible from outside: it has one result for each item.
+    The body of a loop is not visible from outside: it has one result for each iteration.
     """
     result = [step]
-    if not isinstance(step, ForEach):
-        for _, nested in step.step_lists():
-            for inner in nested:
-                result += visible_inside(inner)
+    for _, nested in step.visible_lists():
+        for inner in nested:
+            result += visible_inside(inner)
     return result
+
+
+def dependents(steps: Sequence[Step], step_id: str) -> tuple[list[str], list[str]]:
+    """Give what runs again when a step does: the ids to run anew, and the steps around it.
+
+    Anew run the step, what waits for it in its list, what waits for the steps around it in
+    theirs, and all that is inside of those.
+    """
+    again: list[str] = []
+    around: list[str] = []
+    _collect(list(steps), step_id, again, around)
+    return again, around
+
+
+def _collect(steps: list[Step], step_id: str, again: list[str], around: list[str]) -> bool:
+    for step in steps:
+        if step.id == step_id:
+            again += [step.id, *inside(step)]
+        elif any(_collect(nested, step_id, again, around) for _, nested in step.step_lists()):
+            around.append(step.id)
+        else:
+            continue
+        before = ancestors(steps)
+        for other in steps:
+            if step.id in before[other.id]:
+                again += [other.id, *inside(other)]
+        return True
+    return False
+
+
+def inside(step: StepBase) -> list[str]:
+    """Give the ids of all steps inside a step."""
+    return [
+        inner
+        for _, nested in step.step_lists()
+        for other in nested
+        for inner in (other.id, *inside(other))
+    ]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_serializer
 
@@ -14,7 +14,10 @@ MAX_OUTPUT_BYTES = 256 * 1024
 # The state travels through continue-as-new in one payload; Temporal refuses 2 MiB.
 MAX_STATE_BYTES = 1536 * 1024
 MAX_MAILBOX = 1000
+MAX_EVENTS = 1000
 INTERPRETER_TASK_QUEUE = "sojourn"
+# 2: http calls with a safe method and a short timeout run inline.
+REVISION = 2
 
 
 class RunStatus(StrEnum):
@@ -86,6 +89,47 @@ class Lead(BaseModel):
     fields: dict[str, Any] = Field(default_factory=dict)
 
 
+class Event(BaseModel):
+    """An event as runs see it: `type` and `key` say what it is about, `id` is unique."""
+
+    id: str
+    type: str
+    key: str
+    data: Any = None
+    time: datetime | None = None
+
+
+class Decision(BaseModel):
+    """What an operator decided about a step that failed and is held: `by` says who."""
+
+    action: Literal["retry", "skip", "abort"]
+    input: dict[str, Any] | None = Field(default=None, description="retry: another `with`")
+    output: Any = Field(default=None, description="skip: the step's output")
+    by: str | None = None
+
+
+class Answer(BaseModel):
+    """One person's answer to an approval."""
+
+    decision: Literal["approved", "rejected"]
+    data: dict[str, Any] = Field(default_factory=dict)
+    by: str
+    at: datetime | None = None
+
+
+class Undo(BaseModel):
+    """A step's registered compensation: `names` are the loop variables it was begun with.
+
+    `order` is 0 until the step has, or may have, taken effect; then it counts completions.
+    """
+
+    path: str
+    step: str
+    prefix: str = ""
+    names: dict[str, Any] = Field(default_factory=dict)
+    order: int = 0
+
+
 class StepState(BaseModel):
     """One step of a run: `path` is its id, with the iteration's prefix inside a loop.
 
@@ -106,6 +150,12 @@ class StepState(BaseModel):
     until: datetime | None = None
     note: str | None = Field(default=None, description="what a waiting step waits for, in words")
     choice: str | None = Field(default=None, description="the way a condition or switch took")
+    data: Any = Field(default=None, description="what the step itself must remember")
+    held: bool = Field(default=False, description="failed, and an operator must decide")
+    decision: Decision | None = None
+    override: dict[str, Any] | None = Field(default=None, description="an operator's `with`")
+    answers: list[Answer] = Field(default_factory=list)
+    round: int = Field(default=0, description="how often the run was rewound to before this step")
 
 
 class RunState(BaseModel):
@@ -122,9 +172,32 @@ class RunState(BaseModel):
     steps: dict[str, StepState] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(default_factory=dict)
     mailbox: dict[str, list[Any]] = Field(default_factory=dict)
+    inbox: list[Event] = Field(default_factory=list, description="events that no step has taken")
+    taken: list[str] = Field(default_factory=list, description="ids of events that a step took")
+    undo: list[Undo] = Field(default_factory=list)
+    goal: Event | None = Field(default=None, description="the event that was the run's goal")
+    variants: dict[str, str] = Field(default_factory=dict, description="split step to variant")
+    rounds: int = Field(default=0, description="how often an operator rewound the run")
     output: Any = None
     error: ErrorInfo | None = None
     generation: int = Field(default=0, description="how often the run has continued as new")
+
+
+class Batch(BaseModel):
+    """What a child run of a large for_each needs of its parent: its items and their scope.
+
+    The child's one step is the for_each; its items count from `offset`, under `prefix`.
+    """
+
+    run_id: str
+    started_at: datetime
+    offset: int
+    items: list[Any]
+    tolerated: int | None = None
+    prefix: str = ""
+    names: dict[str, Any] = Field(default_factory=dict)
+    steps: dict[str, Any] = Field(default_factory=dict, description="views of steps by id")
+    vars: dict[str, Any] = Field(default_factory=dict)
 
 
 class RunStart(BaseModel):
@@ -147,6 +220,11 @@ class RunStart(BaseModel):
     timeouts: dict[str, Duration] = Field(
         default_factory=dict, description="own default timeouts of the actions, by type"
     )
+    revision: int = Field(
+        default=1, description="of the interpreter's choices that older histories must not see"
+    )
+    parent: str | None = Field(default=None, description="the id of the run that started this one")
+    batch: Batch | None = None
 
     @field_serializer("definition")
     def _compact(self, definition: Definition) -> dict[str, Any]:
@@ -192,3 +270,4 @@ class Projection(BaseModel):
     error: ErrorInfo | None = None
     waiting_for: str | None = None
     until: datetime | None = Field(default=None, description="when the next timer of the run ends")
+    version: int | None = Field(default=None, description="after a migration the new version")

@@ -3,173 +3,47 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
 from schemas.durations import Duration
-from schemas.policies import Code, OnError, Priority, Retry, Strict
-
-ID_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
-StepId = Annotated[str, Field(pattern=ID_PATTERN)]
-SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
-Expression = Annotated[str, Field(min_length=1, description="a CEL expression")]
-MAX_BRANCHES = 50
-MAX_ITEMS = 200
-
-NAMED_CHECKS = (
-    "budget_qualification",
-    "reply_received",
-    "booking_completed",
-    "email_opened",
-    "email_clicked",
+from schemas.policies import Code, Priority, Retry
+from schemas.step_base import ErrorRoute, StepBase, StepId
+from schemas.steps_flow import (
+    Branch,
+    Case,
+    Condition,
+    ForEach,
+    Parallel,
+    Repeat,
+    Split,
+    Switch,
+    Variant,
 )
+from schemas.steps_wait import Approval, Delay, Escalate, Remind, Wait
+
+DEFINITION_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 
 
-class StepBase(Strict):
-    """What every step may have."""
+class SubRun(StepBase):
+    """Runs another definition as a child run.
 
-    id: StepId
-    title: Annotated[str, Field(max_length=200)] | None = None
-    if_: Expression | None = Field(default=None, alias="if", description="guard: false skips")
-    depends_on: list[StepId] | None = None
-    on_error: OnError = "fail"
-    output: Any = Field(default=None, description="replaces the step's own output; may hold {{ }}")
+    `mode: wait` with `depends`: `blocking` waits for its end and fails with it; `conditional`
+    waits and gives {run_id, status, output, error} whatever the end was; `parallel` goes on at
+    once, and the run ends only after the child, failing with it. `mode: detach` starts it and
+    forgets it. Output of the two that go on at once is {run_id}.
+    """
 
-    def step_lists(self) -> list[tuple[str, "list[Step]"]]:
-        """The nested step lists with their field paths, in order."""
-        return []
-
-
-class Condition(StepBase):
-    """Chooses `then` or `else` by a CEL verdict or by a named check; `if` here is the verdict."""
-
-    type: Literal["condition"]
-    check: (
-        Literal[
-            "budget_qualification",
-            "reply_received",
-            "booking_completed",
-            "email_opened",
-            "email_clicked",
-        ]
-        | None
-    ) = None
-    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
-    then: "list[Step]" = Field(default_factory=list)
-    else_: "list[Step]" = Field(default_factory=list, alias="else")
+    type: Literal["workflow"]
+    definition: Annotated[str, Field(pattern=DEFINITION_NAME)]
+    version: Annotated[int, Field(ge=1)] | None = None
+    input: dict[str, Any] = Field(default_factory=dict)
+    mode: Literal["wait", "detach"] = "wait"
+    depends: Literal["blocking", "parallel", "conditional"] = "blocking"
 
     @model_validator(mode="after")
-    def _one_verdict(self) -> Self:
-        if (self.if_ is None) == (self.check is None):
-            raise ValueError("a condition needs exactly one of 'if' and 'check'")
-        if self.if_ is not None and self.with_:
-            raise ValueError("'with' belongs to 'check'")
-        return self
-
-    def step_lists(self) -> list[tuple[str, "list[Step]"]]:
-        """Both ways."""
-        return [("then", self.then), ("else", self.else_)]
-
-
-class Case(Strict):
-    """One case of a switch: `is` compares with the value of `on`, `if` is an expression."""
-
-    is_: Any = Field(default=None, alias="is")
-    if_: Expression | None = Field(default=None, alias="if")
-    do: "list[Step]"
-
-    @model_validator(mode="after")
-    def _one_test(self) -> Self:
-        if ("is_" in self.model_fields_set) == (self.if_ is not None):
-            raise ValueError("a case needs exactly one of 'is' and 'if'")
-        return self
-
-
-class Switch(StepBase):
-    """Runs the first case that matches, else `default`."""
-
-    type: Literal["switch"]
-    on: Expression | None = None
-    cases: Annotated[list[Case], Field(min_length=1, max_length=100)]
-    default: "list[Step]" = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _on(self) -> Self:
-        if self.on is None and any(case.if_ is None for case in self.cases):
-            raise ValueError("cases with 'is' need 'on'")
-        return self
-
-    def step_lists(self) -> list[tuple[str, "list[Step]"]]:
-        """Every case, then the default."""
-        lists = [(f"cases[{i}].do", case.do) for i, case in enumerate(self.cases)]
-        return [*lists, ("default", self.default)]
-
-
-class Branch(Strict):
-    """One branch of a parallel step."""
-
-    name: StepId
-    do: "list[Step]"
-
-
-class Parallel(StepBase):
-    """Runs all branches at once and waits for all; output is {branch name: last output}."""
-
-    type: Literal["parallel"]
-    branches: Annotated[list[Branch], Field(min_length=1, max_length=MAX_BRANCHES)]
-    join: Literal["all"] = "all"
-
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        names = [branch.name for branch in self.branches]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"branch names must differ: {', '.join(twice)}")
-        return self
-
-    def step_lists(self) -> list[tuple[str, "list[Step]"]]:
-        """Every branch."""
-        return [(f"branches[{i}].do", branch.do) for i, branch in enumerate(self.branches)]
-
-
-class ForEach(StepBase):
-    """Runs `do` for every item, `concurrency` at a time; output is the list of last outputs."""
-
-    type: Literal["for_each"]
-    items: Any = Field(description="a list, or {{ CEL }} that gives one; at most 200 items")
-    as_: StepId = Field(default="item", alias="as")
-    concurrency: Annotated[int, Field(ge=1, le=MAX_BRANCHES)] = 10
-    do: "Annotated[list[Step], Field(min_length=1)]"
-
-    def step_lists(self) -> list[tuple[str, "list[Step]"]]:
-        """The body."""
-        return [("do", self.do)]
-
-
-class Delay(StepBase):
-    """Sleeps `for` a duration or `until` a CEL timestamp."""
-
-    type: Literal["delay"]
-    for_: Duration | None = Field(default=None, alias="for")
-    until: Expression | None = None
-
-    @model_validator(mode="after")
-    def _one_end(self) -> Self:
-        if (self.for_ is None) == (self.until is None):
-            raise ValueError("a delay needs exactly one of 'for' and 'until'")
-        return self
-
-
-class Wait(StepBase):
-    """Waits for a signal; output is the signal's data, or null after `on_timeout: continue`."""
-
-    type: Literal["wait"]
-    signal: SignalName
-    timeout: Duration | None = None
-    on_timeout: Literal["fail", "continue"] = "fail"
-
-    @model_validator(mode="after")
-    def _timeout(self) -> Self:
-        if self.timeout is None and "on_timeout" in self.model_fields_set:
-            raise ValueError("'on_timeout' needs 'timeout'")
+    def _mode(self) -> Self:
+        if self.mode == "detach" and "depends" in self.model_fields_set:
+            raise ValueError("'depends' needs 'mode: wait': nobody looks at a detached run's end")
         return self
 
 
@@ -208,15 +82,24 @@ class ActionStep(StepBase):
     timeout: Duration | None = Field(default=None, description="of one attempt")
     retry: Retry | None = None
     priority: Priority | None = None
+    execution: Literal["auto", "queued", "inline"] = Field(
+        default="auto",
+        description="inline: a local activity, for calls of at most 5 s that may run again after "
+        "a crash; auto: inline for http with a safe method and such a timeout",
+    )
 
 
 CONTROL_KINDS: dict[str, type[StepBase]] = {
     "condition": Condition,
     "switch": Switch,
+    "split": Split,
     "parallel": Parallel,
     "for_each": ForEach,
+    "repeat": Repeat,
     "delay": Delay,
     "wait": Wait,
+    "approval": Approval,
+    "workflow": SubRun,
     "set": SetVars,
     "fail": Fail,
     "stop": Stop,
@@ -228,19 +111,50 @@ def _tag(value: Any) -> str:
     return kind if kind in CONTROL_KINDS else "action"
 
 
-Step = Annotated[
-    Annotated[Condition, Tag("condition")]
-    | Annotated[Switch, Tag("switch")]
-    | Annotated[Parallel, Tag("parallel")]
-    | Annotated[ForEach, Tag("for_each")]
-    | Annotated[Delay, Tag("delay")]
-    | Annotated[Wait, Tag("wait")]
-    | Annotated[SetVars, Tag("set")]
-    | Annotated[Fail, Tag("fail")]
-    | Annotated[Stop, Tag("stop")]
-    | Annotated[ActionStep, Tag("action")],
-    Discriminator(_tag),
-]
+# A named alias: without a name Pydantic would unfold the grammar into itself, kind by kind.
+Step = TypeAliasType(
+    "Step",
+    Annotated[
+        Annotated[Condition, Tag("condition")]
+        | Annotated[Switch, Tag("switch")]
+        | Annotated[Split, Tag("split")]
+        | Annotated[Parallel, Tag("parallel")]
+        | Annotated[ForEach, Tag("for_each")]
+        | Annotated[Repeat, Tag("repeat")]
+        | Annotated[Delay, Tag("delay")]
+        | Annotated[Wait, Tag("wait")]
+        | Annotated[Approval, Tag("approval")]
+        | Annotated[SubRun, Tag("workflow")]
+        | Annotated[SetVars, Tag("set")]
+        | Annotated[Fail, Tag("fail")]
+        | Annotated[Stop, Tag("stop")]
+        | Annotated[ActionStep, Tag("action")],
+        Discriminator(_tag),
+    ],
+)
 
-for _model in (Condition, Case, Switch, Branch, Parallel, ForEach):
-    _model.model_rebuild()
+_NAMESPACE = {"Step": Step}
+for _model in (
+    ErrorRoute,
+    StepBase,
+    Condition,
+    Case,
+    Switch,
+    Variant,
+    Split,
+    Branch,
+    Parallel,
+    ForEach,
+    Repeat,
+    Delay,
+    Wait,
+    Remind,
+    Escalate,
+    Approval,
+    SubRun,
+    SetVars,
+    Fail,
+    Stop,
+    ActionStep,
+):
+    _model.model_rebuild(_types_namespace=_NAMESPACE)

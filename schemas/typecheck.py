@@ -10,6 +10,7 @@ from schemas.definition import Definition
 from schemas.errors import ErrorCode, ExpressionError, Problem
 from schemas.expressions import parse_template, templates
 from schemas.graph import ancestors, visible_inside
+from schemas.step_base import StepBase
 from schemas.steps import (
     ActionStep,
     Condition,
@@ -19,7 +20,6 @@ from schemas.steps import (
     Parallel,
     SetVars,
     Step,
-    StepBase,
     Stop,
     Switch,
     Wait,

@@ -9,7 +9,7 @@ import jsonschema_rs
 from pydantic import ValidationError
 
 from schemas.actions import ActionSpec, Catalogue
-from schemas.definition import MAX_BYTES, MAX_DEPTH, MAX_STEPS, Definition, walk
+from schemas.definition import MAX_BYTES, MAX_DEPTH, MAX_STEPS, Definition
 from schemas.document import Document, parse_document
 from schemas.errors import (
     DefinitionError,
@@ -20,10 +20,12 @@ from schemas.errors import (
     Problem,
 )
 from schemas.graph import find_order_problems
-from schemas.steps import CONTROL_KINDS, ActionStep, StepBase
+from schemas.step_base import ROUTES, STEPS, WORD, StepBase
+from schemas.steps import CONTROL_KINDS, ActionStep
 from schemas.typecheck import find_expression_problems
 
-_UNION_TAGS = frozenset({*CONTROL_KINDS, "action"})
+_PENDING_KINDS = frozenset({"approval", "workflow"})
+_UNION_TAGS = frozenset({*CONTROL_KINDS, "action", ROUTES, STEPS, WORD})
 
 
 def find_problems(source: str | dict[str, Any], catalogue: Catalogue | None) -> list[Problem]:
@@ -149,7 +151,9 @@ def _unknown_types(steps: Any, path: str, specs: Mapping[str, ActionSpec] | None
             continue
         kind = step.get("type")
         here = f"{path}[{index}]"
-        if isinstance(kind, str) and kind not in CONTROL_KINDS and kind not in specs:
+        if kind in _PENDING_KINDS or (
+            isinstance(kind, str) and kind not in CONTROL_KINDS and kind not in specs
+        ):
             near = get_close_matches(kind, [*CONTROL_KINDS, *specs], 1)
             known = ", ".join([*CONTROL_KINDS, *specs])
             hint = f"did you mean {near[0]!r}?" if near else f"known types: {known}"
@@ -194,12 +198,16 @@ def _path(location: tuple[int | str, ...], data: Any) -> tuple[str, list[str]]:
 def _find_semantic_problems(
     definition: Definition, specs: Mapping[str, ActionSpec] | None
 ) -> list[Problem]:
-    steps = list(walk(definition.steps))
+    steps = list(definition.walk())
     problems = [
         *_duplicate_ids(steps),
         *_bad_schemas(definition),
         *_bad_parameters(steps, specs),
-        *find_order_problems(definition.steps),
+        *(
+            problem
+            for path, nested in definition.top_lists()
+            for problem in find_order_problems(nested, path)
+        ),
     ]
     # Types are only worth checking over a graph that holds together.
     if not problems:

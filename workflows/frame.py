@@ -1,5 +1,6 @@
 """Frames: where in the loops of a definition a step stands, and what its expressions see."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from schemas.expressions import Reference, prune
 from schemas.run import RunStart, RunState, StepState, StepStatus
 
+_ITERATION = re.compile(r"\[\d+\]\.")
 _NOT_RUN = {"output": None, "status": StepStatus.PENDING.value, "error": None}
 
 
@@ -28,6 +30,19 @@ class Frame:
     def iteration(self, loop_id: str, index: int, names: dict[str, Any]) -> "Frame":
         """Give the frame of one iteration of a loop in this frame."""
         return Frame(f"{self.prefix}{loop_id}[{index}].", {**self.names, **names}, self)
+
+    def naming(self, names: dict[str, Any]) -> "Frame":
+        """Give this frame with more names, for a list that sees `error` or `event`."""
+        return Frame(self.prefix, {**self.names, **names}, self.parent)
+
+    @classmethod
+    def at(cls, prefix: str, names: dict[str, Any]) -> "Frame":
+        """Give the frame of a prefix such as `each[3].inner[0].`, with the frames around it."""
+        frame: Frame | None = None
+        for end in (0, *(match.end() for match in _ITERATION.finditer(prefix))):
+            frame = cls(prefix[:end], names, frame)
+        assert frame is not None, "there is at least the definition's own frame"
+        return frame
 
     def find(self, state: RunState, step_id: str) -> StepState | None:
         """Find a step's state in this iteration, or in the nearest one around it."""

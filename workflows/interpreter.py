@@ -9,14 +9,18 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from workflows.compensation import unwind
+from workflows.course import follow
 from workflows.execution import Execution
-from workflows.frame import Frame
+from workflows.operating import Operator
 from workflows.steps.dispatch import run_step
-from workflows.unwinding import Quiesce, RunFailed, StopRun
+from workflows.tasks import shielded
+from workflows.unwinding import Quiesce, RunFailed
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
-    from schemas.run import MAX_MAILBOX, ErrorInfo, RunStart, RunState, RunStatus
+    from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
+    from schemas.run import MAX_MAILBOX, ErrorInfo, Event, RunStart, RunState, RunStatus
 
 
 def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
@@ -24,8 +28,7 @@ def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
     start = convert(args[0].payload, RunStart)
     if len(args) > 1:
         return start, convert(args[1].payload, RunState)
-    # Not now(): what happened while no worker took the first task is part of the run.
-    return start, RunState(started_at=workflow.info().workflow_start_time)
+    return start, RunState(started_at=workflow.now())
 
 
 @workflow.defn(dynamic=True)
@@ -37,17 +40,21 @@ class Interpreter:
         """Decode the input first: signals may come before the first step."""
         start, state = _decode(args)
         self._run = Execution(start, state, run_step)
+        self._operator = Operator(self._run)
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> Any:
         """Run to the end, or continue as new; a failed run carries its code as error type."""
         run = self._run
-        state = run.state
         try:
             await run.recorder.catch_up()
-            output = await self._execute()
-        except Quiesce:
-            await self._continue_as_new(args[0])
+            while True:
+                try:
+                    output = await follow(run)
+                    break
+                except Quiesce:
+                    if not self._operator.go_back():
+                        await self._continue_as_new(args[0])
         except asyncio.CancelledError:
             await self._close(RunStatus.CANCELLED)
             raise
@@ -59,37 +66,29 @@ class Interpreter:
             await self._close(RunStatus.FAILED, error=info)
             raise _failure(info) from error
         await self._close(RunStatus.COMPLETED, output=output)
-        return state.output
-
-    async def _execute(self) -> Any:
-        run = self._run
-        definition = run.start.definition
-        frame = Frame()
-        try:
-            last = await run.run_list(definition.steps, frame)
-        except StopRun as stop:
-            last = stop.output
-            if last is not None or definition.output is None:
-                return last
-        # A run without `output` gives nothing: the last step's result is no promise.
-        return run.render(definition.output, frame) if definition.output is not None else None
+        return run.state.output
 
     async def _close(
         self, status: RunStatus, *, output: Any = None, error: ErrorInfo | None = None
     ) -> None:
-        """Write the final projection; a cancel that arrives now cannot stop it."""
-        state = self._run.state
+        """Unwind what did not complete and write the final projection; no cancel stops that."""
+        run = self._run
+        if status != RunStatus.COMPLETED:
+            await shielded(unwind(run, error))
+        run.recorder.unwinding = False
+        state = run.state
         state.status, state.output, state.error = status, output, error
-        await self._run.recorder.flush()
+        await run.recorder.flush()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _continue_as_new(self, start: RawValue) -> NoReturn:
-        state = self._run.state
-        await self._run.recorder.flush()
+        run = self._run
+        await run.recorder.flush()
         await workflow.wait_condition(workflow.all_handlers_finished)
         # Nothing is awaited from here on, so that no signal falls between the two runs.
-        state.generation += 1
-        workflow.continue_as_new(args=[start, state])
+        migrated = self._operator.migrate_now()
+        run.state.generation += 1
+        workflow.continue_as_new(args=[migrated or start, run.state])
 
     @workflow.query
     def state(self) -> RunState:
@@ -99,8 +98,8 @@ class Interpreter:
 
     @workflow.query
     def mailbox(self) -> int:
-        """Count the signals that no `wait` step has taken yet; MAX_MAILBOX of them are kept."""
-        return sum(len(box) for box in self._run.state.mailbox.values())
+        """Give how many signals wait to be taken; above `MAX_MAILBOX` more are dropped."""
+        return self._kept_signals()
 
     @workflow.signal
     async def pause(self) -> None:
@@ -129,12 +128,18 @@ class Interpreter:
             cancellation_type=workflow.ActivityCancellationType.ABANDON,
         )
 
+    @workflow.signal(name="sojourn.event")
+    def on_event(self, event: Event) -> None:
+        """Keep an event for the steps that wait for it; one that is known already is dropped."""
+        self._run.check_history()
+        self._run.receive(event)
+
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Keep a signal for the `wait` step of its name; beyond the quota it is dropped."""
         state = self._run.state
         self._run.check_history()
-        if self.mailbox() >= MAX_MAILBOX:
+        if self._kept_signals() >= MAX_MAILBOX:
             workflow.logger.warning("mailbox full, signal dropped", extra={"signal": name})
             return
         try:
@@ -144,6 +149,54 @@ class Interpreter:
             workflow.logger.warning("signal not decodable", extra={"signal": name})
             return
         state.mailbox.setdefault(name, []).append(data)
+
+    def _kept_signals(self) -> int:
+        return sum(len(box) for box in self._run.state.mailbox.values())
+
+    @workflow.update
+    async def decide(self, order: Decide) -> RunStatus:
+        """Retry, skip or abort a step that failed and is held."""
+        return await self._operator.decide(order)
+
+    @decide.validator
+    def _may_decide(self, order: Decide) -> None:
+        self._operator.check_decide(order)
+
+    @workflow.update
+    async def respond(self, order: Respond) -> RunStatus:
+        """Answer an approval."""
+        return await self._operator.respond(order)
+
+    @respond.validator
+    def _may_respond(self, order: Respond) -> None:
+        self._operator.check_respond(order)
+
+    @workflow.update
+    async def set_vars(self, order: SetVars) -> RunStatus:
+        """Change `vars` of a paused run."""
+        return await self._operator.set_vars(order)
+
+    @set_vars.validator
+    def _may_set_vars(self, order: SetVars) -> None:
+        self._operator.check_set_vars(order)
+
+    @workflow.update
+    async def rewind(self, order: Rewind) -> RunStatus:
+        """Go back to a step: it and all that follows it run again."""
+        return await self._operator.rewind(order)
+
+    @rewind.validator
+    def _may_rewind(self, order: Rewind) -> None:
+        self._operator.check_rewind(order)
+
+    @workflow.update
+    async def migrate(self, order: Migrate) -> RunStatus:
+        """Go on in another version of the definition."""
+        return await self._operator.migrate(order)
+
+    @migrate.validator
+    def _may_migrate(self, order: Migrate) -> None:
+        self._operator.check_migrate(order)
 
 
 def _info(error: SojournError) -> ErrorInfo:

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         RunState,
         RunStatus,
         StepRecord,
+        StepState,
         StepStatus,
     )
 
@@ -40,13 +41,21 @@ class Recorder:
         self._start = start
         self._state = state
         self._dirty: dict[str, None] = {}
+        self._released: list[StepRecord] = []
         self._lock = asyncio.Lock()
         self._inline = 0
         self.recorded = RunStatus.RUNNING
+        self.unwinding = False
 
     def touch(self, path: str) -> None:
         """Mark a step as changed."""
         self._dirty[path] = None
+
+    def release(self, path: str) -> None:
+        """Keep the record of a step that leaves the state, if it has not been sent yet."""
+        if path in self._dirty:
+            del self._dirty[path]
+            self._released.append(_record(self._state.steps[path]))
 
     def queued(self) -> None:
         """Note that a queued activity or a timer ended the burst of inline steps."""
@@ -74,7 +83,7 @@ class Recorder:
     async def _flush(self, *, queued: bool) -> None:
         async with self._lock:
             status = self.status()
-            if not self._dirty and status == self.recorded and not queued:
+            if not self._dirty and not self._released and status == self.recorded and not queued:
                 return
             projection = self._projection(status)
             self._publish_status(status)
@@ -109,12 +118,16 @@ class Recorder:
         state = self._state
         if state.status.terminal:
             return state.status
+        if self.unwinding:
+            return RunStatus.COMPENSATING
         if state.paused:
             return RunStatus.PAUSED
         active = [step for step in state.steps.values() if not step.status.done]
-        leaves = [step for step in active if step.type not in _CONTAINERS]
-        waiting = bool(leaves) and all(step.status == StepStatus.WAITING for step in leaves)
-        return RunStatus.WAITING if waiting else RunStatus.RUNNING
+        leaves = [step for step in active if not _holds_others(step)]
+        if not leaves or any(step.status != StepStatus.WAITING for step in leaves):
+            return RunStatus.RUNNING
+        held = any(step.held for step in leaves)
+        return RunStatus.PAUSED if held else RunStatus.WAITING
 
     def _projection(self, status: RunStatus) -> Projection:
         state = self._state
@@ -122,6 +135,7 @@ class Recorder:
         if not state.status.terminal:
             state.status = status
         paths, self._dirty = list(self._dirty), {}
+        released, self._released = self._released, []
         waiting = [step for step in state.steps.values() if step.status == StepStatus.WAITING]
         deadlines = [step.until for step in waiting if step.until is not None]
         return Projection(
@@ -129,10 +143,7 @@ class Recorder:
             run_id=self._start.run_id,
             seq=state.seq,
             status=status,
-            steps=[
-                StepRecord.model_validate(state.steps[path].model_dump(exclude={"choice"}))
-                for path in paths
-            ],
+            steps=[*released, *(_record(state.steps[path]) for path in paths)],
             output=state.output,
             error=state.error,
             waiting_for="; ".join(step.note or step.id for step in waiting[:5]) or None,
@@ -146,8 +157,19 @@ class Recorder:
         workflow.set_current_details(describe(self._start, self._state, workflow.now()))
 
 
-_CONTAINERS = frozenset({"condition", "switch", "parallel", "for_each"})
+_CONTAINERS = frozenset({"condition", "switch", "split", "parallel", "for_each", "repeat"})
 _SHOWN = 40
+_RECORDED = tuple(StepRecord.model_fields)
+
+
+def _holds_others(step: StepState) -> bool:
+    """True for a step that waits for the steps inside it: its own status tells nothing."""
+    recovering = step.error is not None and step.status == StepStatus.RUNNING
+    return recovering or (step.type in _CONTAINERS and step.status != StepStatus.WAITING)
+
+
+def _record(step: StepState) -> StepRecord:
+    return StepRecord.model_construct(**{name: getattr(step, name) for name in _RECORDED})
 
 
 def describe(start: RunStart, state: RunState, now: datetime) -> str:

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query
 from pydantic import BaseModel, ConfigDict
 
-from schemas.definition import NAME_PATTERN
+from schemas.steps import DEFINITION_NAME
 
 MAX_PAGE = 200
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 ID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 Json = Any
-NamePath = Annotated[str, Path(pattern=NAME_PATTERN, description="the definition's name")]
+NamePath = Annotated[str, Path(pattern=DEFINITION_NAME, description="the definition's name")]
 SlugPath = Annotated[str, Path(pattern=SLUG_PATTERN, description="its name")]
 VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="the version's number")]
 RunPath = Annotated[str, Path(min_length=1, max_length=64, description="the run's id")]

@@ -27,7 +27,7 @@ _DATABASE_PAUSE = timedelta(seconds=15)
 
 async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) -> Any:
     """Render `with`, execute the activity and give its result; raises SojournError."""
-    params = run.render(step.with_, frame)
+    params = run.render(step.with_, frame) if state.override is None else state.override
     state.input = params
     await run.recorder.catch_up()
     while True:

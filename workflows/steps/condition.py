@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from workflows.execution import Execution
 from workflows.frame import Frame
+from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
     from schemas.run import StepState
@@ -19,7 +20,7 @@ async def run(run: Execution, step: Condition, state: StepState, frame: Frame) -
         state.choice = "then" if verdict else "else"
         run.recorder.touch(state.path)
     chosen = state.choice == "then"
-    await run.run_list(step.then if chosen else step.else_, frame)
+    await run_list(run, step.then if chosen else step.else_, frame)
     return chosen
 
 

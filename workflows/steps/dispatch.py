@@ -13,6 +13,8 @@ from workflows.steps import (
     ending,
     for_each,
     parallel,
+    repeat,
+    split,
     switch,
     wait,
 )
@@ -22,14 +24,18 @@ with workflow.unsafe.imports_passed_through():
     from schemas.run import StepState
     from schemas.steps import (
         ActionStep,
+        Approval,
         Condition,
         Delay,
         Fail,
         ForEach,
         Parallel,
+        Repeat,
         SetVars,
+        Split,
         Step,
         Stop,
+        SubRun,
         Switch,
         Wait,
     )
@@ -46,6 +52,10 @@ async def run_step(run: Execution, step: Step, state: StepState, frame: Frame) -
             return await switch.run(run, step, state, frame)
         case Parallel():
             return await parallel.run(run, step, state, frame)
+        case Split():
+            return await split.run(run, step, state, frame)
+        case Repeat():
+            return await repeat.run(run, step, state, frame)
         case ForEach():
             return await for_each.run(run, step, state, frame)
         case Delay():
@@ -58,5 +68,7 @@ async def run_step(run: Execution, step: Step, state: StepState, frame: Frame) -
             return ending.fail(run, step, state, frame)
         case Stop():
             return ending.stop(run, step, state, frame)
+        case Approval() | SubRun():
+            raise NotImplementedError(f"{step.type} is refused at publish")
         case _:
             assert_never(step)

@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from workflows.execution import Execution
 from workflows.frame import Frame
+from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
     from schemas import expressions
@@ -20,7 +21,7 @@ async def run(run: Execution, step: Switch, state: StepState, frame: Frame) -> A
         state.choice = "default" if index < 0 else str(index)
         run.recorder.touch(state.path)
     taken = step.default if state.choice == "default" else step.cases[int(state.choice)].do
-    return await run.run_list(taken, frame)
+    return await run_list(run, taken, frame)
 
 
 async def _choose(run: Execution, step: Switch, state: StepState, frame: Frame) -> int:

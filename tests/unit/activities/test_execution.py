@@ -271,6 +271,7 @@ def test_the_worker_gets_every_activity(
         "verdict",
         "choose",
         "check",
+        "assign",
         "record",
         "request_cancel",
     }

@@ -76,17 +76,17 @@ def test_a_sound_definition_has_no_problems() -> None:
             "exactly one",
             None,
         ),
-        ("{id: a, type: wait, event: x, key: y}", "steps[0].signal", "required", None),
+        ("{id: a, type: wait, event: x}", "steps[0]", "'event' needs 'key'", None),
         (
-            "{id: a, type: stop, compensate: []}",
-            "steps[0].compensate",
+            "{id: a, type: stop, compensates: []}",
+            "steps[0].compensates",
             "not interpreted",
-            None,
+            "did you mean 'compensate'?",
         ),
         (
-            "{id: a, type: stop, on_error: pause}",
+            "{id: a, type: stop, on_error: retry}",
             "steps[0].on_error",
-            "'fail' or 'continue'",
+            "'fail', 'continue' or 'pause'",
             None,
         ),
         ("{id: a, type: stop, depends_on: [b]}", "steps[0].depends_on[0]", "'b'", None),
@@ -142,7 +142,7 @@ def test_a_sound_definition_has_no_problems() -> None:
             "",
             None,
         ),
-        ("{id: a, type: repeat, do: []}", "steps[0].type", "'repeat'", None),
+        ("{id: a, type: repeat, max: 3, do: []}", "steps[0].do", "at least 1", None),
     ],
 )
 def test_each_problem_names_its_place(step: str, path: str, message: str, hint: str | None) -> None:

@@ -1,0 +1,40 @@
+"""`on_error: pause`: a failed step waits for an operator's decision."""
+
+from temporalio import workflow
+
+from workflows.execution import Execution
+from workflows.unwinding import RunFailed
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.run import StepState, StepStatus
+
+
+async def hold(run: Execution, state: StepState) -> bool:
+    """Wait for the decision; True to run the step again, False when it was skipped.
+
+    Raises RunFailed when the operator aborts.
+    """
+    assert state.error is not None, "only a failed step is held"
+    state.held = True
+    await run.waiting(state, f"failed with {state.error.code}; an operator must decide")
+    await run.wait(lambda: state.decision is not None, None, f"{state.path}: held")
+    decision = state.decision
+    assert decision is not None, "the wait ends with a decision"
+    state.held, state.decision, state.note = False, None, None
+    run.recorder.touch(state.path)
+    if decision.action == "abort":
+        state.status = StepStatus.FAILED
+        state.finished_at = workflow.now()
+        raise RunFailed(state.error)
+    if decision.action == "skip":
+        state.status = StepStatus.SKIPPED
+        state.output = decision.output
+        run.keep(state)
+        return False
+    state.error = None
+    state.choice = state.data = state.until = None
+    state.override = decision.input
+    state.status = StepStatus.RUNNING
+    run.forget_inside(state.path)
+    await run.recorder.catch_up()
+    return True

@@ -1,0 +1,100 @@
+"""Tasks side by side: what fails, stops or is cancelled among them decides for the others."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from temporalio import workflow
+
+from workflows.unwinding import Quiesce, StopRun
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.errors import SojournError
+
+Task = asyncio.Task[None]
+
+
+async def first_done(tasks: list[Task]) -> list[Task]:
+    """Wait for at least one task; a failure cancels the others and is raised.
+
+    Quiesce cancels nothing: the other tasks come to their own boundary first.
+    """
+    try:
+        finished, _ = await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await cancel(tasks)
+        raise
+    failures = [task.exception() for task in finished if not task.cancelled()]
+    if any(task.cancelled() for task in finished):
+        await cancel(tasks)
+        raise asyncio.CancelledError
+    failure = _gravest(failures)
+    if failure is None:
+        return finished
+    others = [task for task in tasks if task not in finished]
+    if isinstance(failure, Quiesce):
+        if others:
+            await _settle(others)
+        raise failure
+    await cancel(others)
+    raise failure
+
+
+async def _settle(tasks: list[Task]) -> None:
+    """Wait for all tasks to reach a boundary; a graver end than Quiesce is raised."""
+    rest = tasks
+    while rest:
+        try:
+            finished = await first_done(rest)
+        except Quiesce:
+            return
+        rest = [task for task in rest if task not in finished]
+
+
+async def gather(calls: list[Coroutine[Any, Any, None]], limit: int) -> None:
+    """Run calls side by side, at most `limit` at once, in their order."""
+    waiting = list(reversed(calls))
+    running: list[Task] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                running.append(asyncio.create_task(waiting.pop()))
+            finished = await first_done(running)
+            running = [task for task in running if task not in finished]
+    finally:
+        for call in waiting:
+            call.close()
+
+
+async def cancel(tasks: list[Task]) -> None:
+    """Cancel tasks and wait for their end, whatever it is."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def shielded(call: Coroutine[Any, Any, None]) -> None:
+    """Run a call to its end through every cancel of the caller; its own failure is raised."""
+    task = asyncio.create_task(call)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+    task.result()
+
+
+def _gravest(failures: Sequence[BaseException | None]) -> BaseException | None:
+    """Choose what to raise: a bug first, then a failure, a stop, and Quiesce last."""
+    found = [failure for failure in failures if failure is not None]
+
+    def rank(failure: BaseException) -> int:
+        if isinstance(failure, Quiesce):
+            return 3
+        if isinstance(failure, StopRun):
+            return 2
+        return 1 if isinstance(failure, SojournError) else 0
+
+    return min(found, key=rank, default=None)

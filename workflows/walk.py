@@ -1,0 +1,181 @@
+"""The walk over a definition: step lists as graphs, and each step from its guard to its end.
+
+The walk is re-entrant: a step whose state is final is not run again, a timer keeps its deadline,
+a loop finds its finished iterations. So continue-as-new needs nothing but the state, and so does
+a run that an operator sends back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import workflow
+
+from workflows import undo
+from workflows.execution import Execution
+from workflows.frame import Frame
+from workflows.holding import hold
+from workflows.tasks import Task, first_done
+from workflows.unwinding import Quiesce, RunFailed, StopRun
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.errors import SojournError
+    from schemas.graph import dependencies
+    from schemas.run import ErrorInfo, StepState, StepStatus
+    from schemas.steps import Condition, Step
+
+
+async def run_list(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
+    """Run a step list as a DAG; gives the output of the last step that has one."""
+    waits_for = dependencies(steps)
+    pending = list(steps)
+    running: list[Task] = []
+    done: set[str] = set()
+    ids: dict[Task, str] = {}
+    while pending or running:
+        ready: list[Step] = []
+        blocked: list[Step] = []
+        for step in pending:
+            (ready if done.issuperset(waits_for[step.id]) else blocked).append(step)
+        pending = blocked
+        if len(ready) == 1 and not running:
+            # The common straight line needs no task of its own.
+            await run_one(run, ready[0], frame)
+            done.add(ready[0].id)
+            continue
+        for step in ready:
+            task = asyncio.create_task(run_one(run, step, frame))
+            ids[task] = step.id
+            running.append(task)
+        finished = await first_done(running)
+        running = [task for task in running if task not in finished]
+        done.update(ids[task] for task in finished)
+    return last_output(run, steps, frame)
+
+
+def last_output(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
+    """Give the output of the last step of a list that completed, or was skipped with one."""
+    for step in reversed(steps):
+        state = run.state.steps.get(frame.path(step.id))
+        if state is None:
+            continue
+        if state.status == StepStatus.COMPLETED or state.output is not None:
+            return state.output
+    return None
+
+
+async def run_one(run: Execution, step: Step, frame: Frame) -> None:
+    """Run one step to its end: guard, body, output, and what its error does."""
+    path = frame.path(step.id)
+    state = run.state.steps.get(path)
+    if state is not None and state.status.done:
+        return
+    await run.gate()
+    if state is None:
+        state = StepState(path=path, id=step.id, type=step.type, title=step.title)
+        state.round = run.state.rounds
+        state.started_at = workflow.now()
+        run.state.steps[path] = state
+    run.recorder.touch(path)
+    try:
+        if not await _passes(run, step, state, frame):
+            state.status = StepStatus.SKIPPED
+        else:
+            await _attempt(run, step, state, frame)
+    except StopRun:
+        # The stop itself, and the steps around it: they are at their end with the run.
+        state.status = StepStatus.COMPLETED
+        state.finished_at = workflow.now()
+        raise
+    except SojournError:
+        undo.settle(run, step, state)
+        raise
+    except Quiesce:
+        raise
+    except asyncio.CancelledError:
+        state.status = StepStatus.CANCELLED
+        state.finished_at = workflow.now()
+        state.held = False
+        raise
+    finally:
+        run.recorder.touch(path)
+    state.finished_at = workflow.now()
+    undo.settle(run, step, state)
+    # A cancel that came while an activity was finishing well would be lost otherwise.
+    if workflow.cancellation_reason() is not None and not run.unwinding:
+        raise asyncio.CancelledError
+
+
+async def _passes(run: Execution, step: Step, state: StepState, frame: Frame) -> bool:
+    # A condition's `if` is its verdict; and a step that had begun has passed its guard.
+    if step.if_ is None or isinstance(step, Condition):
+        return True
+    if state.status != StepStatus.PENDING:
+        return True
+    try:
+        return await run.verdict(step.if_, frame, f"{state.path}.if", f"if {step.if_}")
+    except SojournError as error:
+        _keep_error(state, error)
+        return True
+
+
+async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
+    """Run the body until it succeeds, or its error is dealt with; raises RunFailed."""
+    while True:
+        if state.error is None:
+            try:
+                return await _body(run, step, state, frame)
+            except SojournError as error:
+                _keep_error(state, error)
+        assert state.error is not None, "what failed has an error"
+        does = step.error_action(state.error.code)
+        if does == "continue":
+            _fail(state)
+            return None
+        if does == "pause":
+            if await hold(run, state):
+                continue
+            return None
+        if isinstance(does, str):
+            _fail(state)
+            raise RunFailed(state.error)
+        return await _fall_back(run, does, state, frame)
+
+
+def _keep_error(state: StepState, error: SojournError) -> None:
+    """Keep a step's error; an error that comes from a step inside keeps its own place."""
+    inner = error.error if isinstance(error, RunFailed) else None
+    state.error = inner or ErrorInfo(code=error.code, message=error.message, step=state.path)
+    state.note = state.until = None
+
+
+def _fail(state: StepState) -> None:
+    state.status = StepStatus.FAILED
+    state.finished_at = workflow.now()
+
+
+async def _fall_back(run: Execution, steps: Sequence[Step], state: StepState, frame: Frame) -> None:
+    assert state.error is not None, "a fallback has an error"
+    state.status = StepStatus.RUNNING
+    inner = frame.naming({"error": state.error.model_dump(mode="json")})
+    try:
+        state.output = await run_list(run, steps, inner)
+    except SojournError as error:
+        _keep_error(state, error)
+        _fail(state)
+        raise RunFailed(state.error) from error
+    state.status = StepStatus.COMPLETED
+    run.keep(state)
+
+
+async def _body(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
+    if state.status == StepStatus.PENDING:
+        state.status = StepStatus.RUNNING
+        undo.register(run, step, state, frame)
+    output = await run.run_step(run, step, state, frame)
+    state.output = output
+    state.status = StepStatus.COMPLETED
+    state.note = state.until = None
+    if step.output is not None:
+        state.output = run.render(step.output, frame)
+    run.keep(state)
