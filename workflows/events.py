@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import ErrorCode
 from workflows.recorder import RECORD
@@ -52,14 +53,21 @@ Handle = Callable[[str], WorkflowHandle[Any, Any]]
 async def translate(
     handle: Handle, first_run_id: str, after: str | None
 ) -> AsyncIterator[RunEvent]:
-    """Give the events after `after`, live, until the run closes; follows continue-as-new."""
+    """Give the events after `after`, live, until the run closes; follows continue-as-new.
+
+    `first_run_id` may be of any execution of the run: the events begin at the first one, or where
+    that is past its retention, at the earliest that Temporal still has.
+    """
     seen = _parse_id(after)
     reader = _Reader()
-    run_id: str | None = first_run_id
-    generation = 0
+    run_id = earliest = await _earliest(handle, first_run_id)
+    generation = -1
     while run_id:
-        following: str | None = None
+        following = ""
         async for event in handle(run_id).fetch_history_events(wait_new_event=True):
+            if event.HasField("workflow_execution_started_event_attributes"):
+                started = event.workflow_execution_started_event_attributes
+                generation = _generation(started, generation + 1)
             if event.HasField("workflow_execution_continued_as_new_event_attributes"):
                 attributes = event.workflow_execution_continued_as_new_event_attributes
                 following = attributes.new_execution_run_id
@@ -67,12 +75,51 @@ async def translate(
             # Everything is read, also what the caller has seen: a step is announced only once.
             for part, (kind, data) in enumerate(reader.read(event)):
                 place = (generation, event.event_id, part)
-                if kind == "run_started" and generation:
+                if kind == "run_started" and (run_id != earliest or (generation and after)):
                     continue
                 if place > seen:
                     yield RunEvent(id=".".join(map(str, place)), type=kind, at=at, data=data)
         run_id = following
-        generation += 1
+
+
+async def _earliest(handle: Handle, run_id: str) -> str:
+    """Give the first execution of a run's chain; of a long run Temporal may have forgotten it."""
+    started = await _started(handle(run_id))
+    if started is None:
+        run_id = (await handle("").describe()).run_id
+        started = await _started(handle(run_id))
+    if started is None:
+        return run_id
+    first = started.first_execution_run_id
+    if first in ("", run_id) or await _started(handle(first)) is not None:
+        return first or run_id
+    while started.continued_execution_run_id:
+        before = await _started(handle(started.continued_execution_run_id))
+        if before is None:
+            break
+        run_id, started = started.continued_execution_run_id, before
+    return run_id
+
+
+async def _started(
+    execution: WorkflowHandle[Any, Any],
+) -> WorkflowExecutionStartedEventAttributes | None:
+    """Give how an execution started; None when Temporal does not know it."""
+    try:
+        async for event in execution.fetch_history_events(page_size=1):
+            return event.workflow_execution_started_event_attributes
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+    return None
+
+
+def _generation(started: WorkflowExecutionStartedEventAttributes, default: int) -> int:
+    """Read from the carried state how often a run had continued as new: ids then never change."""
+    if len(started.input.payloads) < 2:
+        return 0
+    state = _decode(started.input.payloads[1])
+    return int(state.get("generation", default)) if isinstance(state, dict) else default
 
 
 def _parse_id(text: str | None) -> tuple[int, ...]:

@@ -253,7 +253,8 @@ class Gateway:
     ) -> AsyncIterator[RunEvent]:
         """Follow a run's events from Temporal's history until it closes, also over continue-as-new.
 
-        `after` is the id of the last event already seen. Raises NotFoundError.
+        `after` is the id of the last event already seen; `first_run_id` may be of any execution of
+        the run. Raises NotFoundError.
         """
 
         def handle(run_id: str) -> WorkflowHandle[Any, Any]:

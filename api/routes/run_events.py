@@ -46,7 +46,7 @@ async def follow_run(
         execution = await gateway.describe(run.workflow_id)
         if execution is None:
             raise UnavailableError("the run has not reached Temporal yet", retry_after=2)
-        first = execution.run_id
+        first = execution.first_run_id
     return gateway.events(run.workflow_id, first, last_event_id)
 
 
