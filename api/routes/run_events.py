@@ -71,6 +71,12 @@ async def stream_run_events(
     """Follow a run: run_started, step_started, step_completed, step_failed and so on.
 
     `Last-Event-ID` resumes where a stream broke. The stream ends when the run has closed.
+
+    Events come in the order of Temporal's history. Actions are told at once. What the interpreter
+    does by itself (`set`, the end of a `delay` or `wait`) is told with the next write of the run's
+    row: when the run begins to wait, after 50 such steps, and at its end; so a `set` before an
+    action may be told after it, and `at` is when it was told. `GET /runs/{id}/steps` has the order
+    and the times of the steps.
     """
     yield ServerSentEvent(comment="events of the run", retry=RECONNECT_MS)
     try:

@@ -100,3 +100,17 @@ async def test_streams_hold_no_connection(
     async with asyncio.timeout(20):
         answers = await asyncio.gather(*streams)
     assert all(parse(answer.text)[-1]["event"] == "run_cancelled" for answer in answers)
+
+
+async def test_steps_between_actions_are_told_in_the_order_in_which_they_ran(
+    api: AsyncClient, publish: Publish, worker: Worker
+) -> None:
+    text = "name: {name}\nsteps:\n" + "".join(
+        f"  - {{{{id: s{n}, type: set, vars: {{{{x: {n}}}}}}}}}\n" for n in range(5)
+    )
+    run_id = await start(api, await publish(text))
+    await until_status(api, run_id, "completed")
+    events = parse((await api.get(f"/api/v1/runs/{run_id}/events")).text)
+    told = [event["data"]["step"] for event in events if event["event"] == "step_completed"]
+    assert told == [f"s{n}" for n in range(5)]
+    assert events[-1]["event"] == "run_completed"
