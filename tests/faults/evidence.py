@@ -34,10 +34,10 @@ def check_hits(kills: Sequence[Kill]) -> None:
 
 def check_mails(
     expected: Iterable[Expected], deliveries: Sequence[Delivery], kills: Sequence[Kill]
-) -> int:
+) -> Counter[str]:
     """Every mail came, under one Message-ID, and no more often than kills explain.
 
-    `expected` are recipients with subjects. Gives the number of repeats.
+    `expected` are recipients with subjects. Gives how often each Message-ID came.
     """
     wanted = set(expected)
     came = {(one.to, one.subject) for one in deliveries}
@@ -52,7 +52,7 @@ def check_mails(
     repeats = len(deliveries) - len(wanted)
     most = _MOST_REPEATS_PER_KILL * len(kills)
     assert repeats <= most, f"{repeats} repeats after {len(kills)} kills, at most {most:g}"
-    return repeats
+    return counts
 
 
 def _in_doubt(identity: str, deliveries: Sequence[Delivery], kill: Kill) -> bool:
