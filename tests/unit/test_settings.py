@@ -1,10 +1,11 @@
 """Settings: what is read, what is refused and in which words."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from settings import SettingsError, database_place, load_settings
+from settings import Settings, SettingsError, database_place, load_settings
 
 URL = "postgresql://sojourn:hush-hush@db:5433/sojourn"
 
@@ -99,3 +100,15 @@ def test_a_client_certificate_makes_tls(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (tmp_path / name).write_text(name)
         monkeypatch.setenv(f"TEMPORAL_TLS_{name}", str(tmp_path / name))
     assert load_settings(None).tls == TLSConfig(client_cert=b"CERT", client_private_key=b"KEY")
+
+
+def test_settings_that_actions_name_in_their_errors_exist() -> None:
+    root = Path(__file__).parents[2] / "activities"
+    named: set[str] = set()
+    for source in root.glob("*.py"):
+        for found in re.findall(r"SOJOURN_[A-Z_]*(?:\{[^}]+\}[A-Z_]*)?", source.read_text()):
+            filled = [re.sub(r"\{[^}]+\}", provider, found) for provider in ("OPENAI", "ANTHROPIC")]
+            named.update(filled)
+    assert {"SOJOURN_AI_OPENAI_API_KEY", "SOJOURN_AI_ANTHROPIC_BASE_URL"} <= named
+    known = {f"SOJOURN_{name.upper()}" for name in Settings.model_fields}
+    assert named <= known

@@ -18,6 +18,7 @@ from schemas.actions import Catalogue
 from schemas.run import RunStart
 from schemas.validation import load_definition
 from tests.integration.deploy.compose import ROOT
+from tests.servers.ai_server import AiServer
 from workflows.gateway import Gateway
 
 DEADLINE = 60.0
@@ -95,6 +96,37 @@ steps: [{{id: call, type: http, timeout: 50s, with: {{url: "{httpserver.url_for(
     kinds = [event.WhichOneof("attributes") for event in history.events]
     assert "activity_task_completed_event_attributes" in kinds
     assert len(httpserver.log) == 1
+
+
+async def test_ai_libraries_are_loaded_before_the_first_task(
+    start_worker, client: Client, temporal_address: str, database_url: str,
+    catalogue: Catalogue, tmp_path: Path,
+) -> None:  # fmt: skip
+    queue = f"asking-{uuid4().hex[:8]}"
+    source = "name: ask\nsteps: [{id: ask, type: ai, with: {model: 'openai:small', prompt: Hi}}]\n"
+    start = RunStart(
+        run_id=str(uuid4()),
+        workspace="default",
+        definition=load_definition(source, catalogue),
+        version=1,
+    )
+    async with AiServer(text="Good day.") as server:
+        process = await start_worker(
+            DATABASE_URL=database_url,
+            TEMPORAL_ADDRESS=temporal_address,
+            SOJOURN_TASK_QUEUE=queue,
+            SOJOURN_AI_OPENAI_BASE_URL=server.openai_url,
+        )
+        gateway = Gateway(client, task_queue=queue)
+        await gateway.start(start)
+        async with asyncio.timeout(DEADLINE):
+            await client.get_workflow_handle(start.workflow_id).result()
+        steps = (await gateway.state(start.workflow_id, deadline=10)).steps
+    assert steps["ask"].output["output"] == "Good day."
+    log = (tmp_path / "log").read_text()
+    assert log.index("AI libraries are loaded") < log.index("worker polls")
+    process.terminate()
+    assert await process.wait() == 0
 
 
 async def test_a_worker_that_cannot_work_exits_non_zero(
