@@ -17,7 +17,7 @@ from db.locks import try_lock
 from db.runs import Run
 from schemas.errors import ErrorCode, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
-from workflows.gateway import Execution, Gateway
+from workflows.gateway import Closed, Execution, Gateway
 
 STALE_AFTER = timedelta(seconds=15)
 # A start has a deadline of seconds; a row that Temporal does not know after this never starts.
@@ -45,6 +45,7 @@ class Reconciler:
         self._gateway = gateway
         self._stale_after = stale_after
         self._seen_until: datetime | None = None
+        self._told: set[str] = set()
 
     async def once(self) -> int:
         """Make one pass; gives how many rows were changed.
@@ -76,14 +77,43 @@ class Reconciler:
             async with self._database.session() as session:
                 since = await runs.oldest_check(session) or now()
         changed, newest = 0, self._seen_until
+        differing: set[str] = set()
         async for page in self._gateway.closed_since(since - OVERLAP):
             async with self._database.session() as session:
-                left = await runs.open_among(session, [closed.workflow_id for closed in page])
+                ids = [closed.workflow_id for closed in page]
+                left = await runs.open_among(session, ids)
+                ended = await runs.ended_among(session, ids)
             changed += await self._heal(left)
+            differing |= await self._differing(page, ended)
             for closed in page:
                 newest = max(newest or closed.closed_at, closed.closed_at)
-        self._seen_until = newest
+        self._seen_until, self._told = newest, differing
         return changed
+
+    async def _differing(self, page: Sequence[Closed], ended: dict[str, RunStatus]) -> set[str]:
+        """Log, once for each, rows whose final status is another than Temporal's.
+
+        A final status never changes, so nothing is healed: a run that writes its end and then, in
+        the same workflow task, meets a cancel may end otherwise.
+        """
+        differing: set[str] = set()
+        for closed in page:
+            status = ended.get(closed.workflow_id, closed.status)
+            if status is closed.status:
+                continue
+            # Of a run that was reset, visibility also shows the execution that the reset ended.
+            latest = await self._gateway.describe(closed.workflow_id)
+            if latest is None or latest.status is status:
+                continue
+            differing.add(closed.workflow_id)
+            if closed.workflow_id not in self._told:
+                _log.warning(
+                    "run_status_differs",
+                    workflow_id=closed.workflow_id,
+                    row=status.value,
+                    temporal=latest.status.value,
+                )
+        return differing
 
     async def _sweep(self) -> int:
         """Compare the stalest open rows with Temporal.

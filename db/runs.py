@@ -27,6 +27,7 @@ __all__ = [
     "RunStep",
     "RunSummary",
     "close",
+    "ended_among",
     "get",
     "insert_queued",
     "list_page",
@@ -253,3 +254,15 @@ async def open_among(session: AsyncSession, workflow_ids: Sequence[str]) -> list
         col(Run.status).in_(OPEN),
     )
     return list((await session.exec(statement)).all())
+
+
+async def ended_among(session: AsyncSession, workflow_ids: Sequence[str]) -> dict[str, RunStatus]:
+    """Map those of these workflows whose rows are final to the rows' statuses."""
+    ids = [identity.rpartition("/")[2] for identity in workflow_ids]
+    statement = select(Run.workflow_id, Run.status).where(
+        col(Run.id).in_(ids),
+        col(Run.workflow_id).in_(list(workflow_ids)),
+        col(Run.status).not_in(OPEN),
+    )
+    rows = (await session.exec(statement)).all()
+    return {identity: RunStatus(status) for identity, status in rows}

@@ -1,25 +1,32 @@
 """Rows that no longer say what Temporal knows are healed."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
-from temporalio.client import Client
+from structlog.testing import capture_logs
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 
+from activities.records import apply, changes
+from activities.services import Services
 from api.reconciler import BATCH, Reconciler, run_reconciler
 from db import runs
 from db.engine import Database
 from schemas.actions import Catalogue
 from schemas.errors import NotFoundError, UnavailableError
-from schemas.run import RunStart, RunStatus
+from schemas.run import Projection, RunStart, RunStatus
 from schemas.validation import load_definition
 from tests.integration.api.conftest import WAITING, Publish, a_name, start, until_status
 from workflows.gateway import Execution, Gateway
 from workflows.setup import connect
+from workflows.worker_options import build_worker
 
 AT_ONCE = timedelta(seconds=-1)
 
@@ -275,6 +282,64 @@ async def test_a_row_that_cannot_be_settled_holds_up_no_other(
     odd.odd = ""
     await healing.once()
     assert (await row(database, made[0])).status is RunStatus.TERMINATED
+
+
+def cancelling(services: Services, client: Client) -> list[Callable[..., Any]]:
+    """A worker's activities, with a `record` that cancels a run once it has written its end."""
+    asked: set[str] = set()
+
+    @activity.defn(name="record")
+    async def record(projection: Any) -> dict[str, Any]:
+        parsed = Projection.model_validate(projection)
+        await apply(services, parsed)
+        if parsed.status is RunStatus.COMPLETED and parsed.run_id not in asked:
+            asked.add(parsed.run_id)
+            await client.get_workflow_handle(str(activity.info().workflow_id)).cancel()
+        return changes(parsed)
+
+    return [record]
+
+
+async def test_a_cancel_in_the_very_last_workflow_task_is_told(
+    services: Services, client: Client, database: Database, catalogue: Catalogue
+) -> None:
+    queue = a_name("last")
+    gateway = Gateway(client, task_queue=queue)
+    made = RunStart(
+        run_id=a_name(),
+        workspace="default",
+        definition=load_definition(WAITING.format(name=a_name()), catalogue),
+        version=1,
+        input={"n": 1},
+    )
+    async with database.session() as session:
+        await runs.insert_queued(
+            session,
+            "default",
+            definition=made.definition.name,
+            version=1,
+            input={"n": 1},
+            run_id=made.run_id,
+        )
+    async with build_worker(client, cancelling(services, client), task_queue=queue):
+        await gateway.start(made)
+        await gateway.signal(made.workflow_id, "go", 1)
+        with suppress(WorkflowFailureError):
+            await client.get_workflow_handle(made.workflow_id).result()
+    found = await gateway.describe(made.workflow_id)
+    assert found is not None
+    # The run's end was written, then discarded by the server: there was a cancel to look at.
+    assert found.status is RunStatus.CANCELLED
+    assert (await row(database, made.run_id)).status is RunStatus.COMPLETED
+    await shown_as_closed(client, made.workflow_id)
+    healing = Reconciler(database, gateway)
+    with capture_logs() as logs:
+        for _ in range(2):
+            await healing.once()
+    told = [line for line in logs if line.get("workflow_id") == made.workflow_id]
+    assert [(line["event"], line["row"], line["temporal"]) for line in told] == [
+        ("run_status_differs", "completed", "cancelled")
+    ]
 
 
 async def test_the_loop_goes_on_after_a_fault(

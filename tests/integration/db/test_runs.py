@@ -184,10 +184,14 @@ async def test_stale_runs_are_handed_to_one_reconciler(database: Database, works
         still = await runs.open_among(
             session, [f"{workspace}/demo/{run_id}" for run_id in [*mine, closed]]
         )
+        ended = await runs.ended_among(
+            session, [f"{workspace}/demo/{run_id}" for run_id in [*mine, closed]]
+        )
     assert not mine & {run.id for run in fresh}
     assert mine <= {run.id for run in queued}
     assert not mine & {run.id for run in running}
     assert {run.id for run in still} == mine
+    assert ended == {f"{workspace}/demo/{closed}": RunStatus.COMPLETED}
 
 
 async def test_the_oldest_check_is_that_of_open_runs(
