@@ -5,13 +5,26 @@ from sqlmodel import SQLModel
 from db import (
     audit,
     definitions,
+    event_tables,
     forms,
     idempotency,
     lead_events,
     leads,
     runs,
     templates,
+    trigger_table,
 )
 
-MODULES = (audit, definitions, forms, idempotency, lead_events, leads, runs, templates)
+MODULES = (
+    audit,
+    definitions,
+    event_tables,
+    forms,
+    idempotency,
+    lead_events,
+    leads,
+    runs,
+    templates,
+    trigger_table,
+)
 metadata = SQLModel.metadata

@@ -13,10 +13,13 @@ from schemas.run import TERMINAL, RunStatus
 OPEN = tuple(status for status in RunStatus if status not in TERMINAL)
 _OPEN_SQL = sa.text("status IN ('queued', 'running', 'waiting', 'paused', 'compensating')")
 
+_ORDERED_SQL = sa.text("trigger_id IS NOT NULL AND status = 'queued' AND temporal_run_id IS NULL")
+
 
 class Run(SQLModel, table=True):
     """One run. `error` is {code, message, step, details}; `until` is when its next timer ends.
 
+    `trigger_id` is of the trigger that ordered it; such a row waits for the API to start it.
     `temporal_run_id` is the first execution's id. A trigger refuses to change a final status.
     """
 
@@ -34,6 +37,7 @@ class Run(SQLModel, table=True):
             postgresql_where=sa.text("lead_id IS NOT NULL"),
         ),
         sa.Index("ix_runs_open", "checked_at", postgresql_where=_OPEN_SQL),
+        sa.Index("ix_runs_ordered", "created_at", postgresql_where=_ORDERED_SQL),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True)
@@ -45,6 +49,7 @@ class Run(SQLModel, table=True):
     output: Any = Field(default=None, sa_type=JSON_TEXT, nullable=True)
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TEXT)
     lead_id: str | None = None
+    trigger_id: str | None = None
     priority: int = 3
     seq: int = 0
     waiting_for: str | None = None

@@ -79,10 +79,12 @@ async def test_a_migration_waits_briefly_for_a_lock_and_tries_again(
     url = await migrated_database()
     connection = await asyncpg.connect(url)
     await connection.execute("DELETE FROM alembic_version")
-    await connection.execute(
-        "DROP TABLE audit_entries, forms, templates, lead_events, leads,"
-        " idempotency_keys, run_steps, runs, definition_versions, definitions"
+    tables = await connection.fetch(
+        "SELECT tablename FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
     )
+    names = ", ".join(row["tablename"] for row in tables)
+    await connection.execute(f"DROP TABLE {names}")
     await connection.execute("DROP FUNCTION sojourn_keep_version, sojourn_keep_final_status")
     blocker = connection.transaction()
     await blocker.start()
