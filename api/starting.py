@@ -23,7 +23,7 @@ from db.ids import new_id
 from db.runs import Run
 from schemas.actions import Catalogue, action_timeouts
 from schemas.errors import ConflictError, ErrorCode, SojournError, UnavailableError
-from schemas.run import Lead, RunStart, RunStatus
+from schemas.run import REVISION, Lead, RunStart, RunStatus
 from schemas.validation import check_input, check_size
 from workflows.gateway import Gateway
 
@@ -188,6 +188,7 @@ class Starter:
             correlation_id=run.correlation_id,
             timescale=self.config.timescale,
             timeouts=action_timeouts(self.catalogue),
+            revision=REVISION,
         )
 
     async def _tell_temporal(self, run: Run, start: RunStart, order: Order) -> str:

@@ -16,7 +16,9 @@ MAX_STATE_BYTES = 1536 * 1024
 MAX_MAILBOX = 1000
 MAX_EVENTS = 1000
 INTERPRETER_TASK_QUEUE = "sojourn"
-# 2: http calls with a safe method and a short timeout run inline.
+# What a run's start says of the interpreter's choices: a run that began with an older one keeps
+# it. 2: http calls with a safe method and a short timeout run inline.
+INLINE_HTTP_REVISION = 2
 REVISION = 2
 
 

@@ -1,5 +1,6 @@
 """The steps of the language: control steps are a closed grammar, actions an open set."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -21,6 +22,8 @@ from schemas.steps_flow import (
 )
 from schemas.steps_wait import Approval, Delay, Escalate, Remind, Wait
 
+# A workflow task must not be held up for longer by a local activity.
+MAX_INLINE_TIMEOUT = timedelta(seconds=5)
 DEFINITION_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 
 
@@ -87,6 +90,14 @@ class ActionStep(StepBase):
         description="inline: a local activity, for calls of at most 5 s that may run again after "
         "a crash; auto: inline for http with a safe method and such a timeout",
     )
+
+    @model_validator(mode="after")
+    def _short(self) -> Self:
+        if self.execution == "inline" and (self.timeout or timedelta(0)) > MAX_INLINE_TIMEOUT:
+            raise ValueError("an inline step's timeout is at most 5s")
+        if self.execution == "inline" and self.priority is not None:
+            raise ValueError("an inline step waits in no queue; 'priority' has no meaning here")
+        return self
 
 
 CONTROL_KINDS: dict[str, type[StepBase]] = {

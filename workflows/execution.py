@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import FailureError
 
 from workflows.frame import Frame, variables
 from workflows.outcomes import error_info
@@ -94,7 +94,7 @@ class Execution:
                 retry_policy=LOCAL_RETRY,
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,
             )
-        except (ActivityError, ApplicationError) as error:
+        except FailureError as error:
             raise RunFailed(error_info(error, path)) from error
         await self.recorder.inline()
         return result

@@ -7,6 +7,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     CancelledError,
+    FailureError,
     TimeoutError,
 )
 
@@ -15,8 +16,11 @@ with workflow.unsafe.imports_passed_through():
     from schemas.run import ErrorInfo
 
 
-def error_info(error: ActivityError | ApplicationError, path: str) -> ErrorInfo:
-    """Give the error of a step whose activity failed for good; a local one raises its own error.
+def error_info(error: FailureError, path: str) -> ErrorInfo:
+    """Give the error of a step whose activity failed for good.
+
+    A local activity may raise its failure bare, and does so in a replay where the first execution
+    saw it wrapped.
 
     Raises asyncio.CancelledError when the activity ended by cancellation.
     """

@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import TypedSearchAttributes
 
 from schemas.actions import Catalogue, action_timeouts
-from schemas.run import RunStart, RunState, StepStatus
+from schemas.run import REVISION, RunStart, RunState, StepStatus
 from schemas.validation import load_definition
 
 
@@ -44,6 +44,7 @@ class Runner:
             version=1,
             input=given or {},
             timeouts=action_timeouts(self.catalogue),
+            revision=REVISION,
             **more,
         )
 

@@ -6,11 +6,12 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from tests.kit.histories import keep
+from tests.kit.inline_scenarios import INLINE
 from tests.kit.running import Runner, begun
 from tests.kit.scenarios import INPUT, SCENARIOS, Scenario, definition_text
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *INLINE], ids=lambda scenario: scenario.name)
 async def test_scenario(scenario: Scenario, skipping: Runner, real_time: Runner) -> None:
     runner = real_time if scenario.real_time else skipping
     start = runner.start_of(definition_text(scenario), INPUT, history_limit=scenario.history_limit)

@@ -5,22 +5,27 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.outcomes import error_info
+from workflows.recorder import LOCAL_RETRY_THRESHOLD
 from workflows.unwinding import RunFailed
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
     from schemas.policies import DEFAULT_TIMEOUT, Retry
-    from schemas.run import ErrorInfo, StepState
-    from schemas.steps import ActionStep
+    from schemas.run import INLINE_HTTP_REVISION, ErrorInfo, StepState
+    from schemas.steps import MAX_INLINE_TIMEOUT, ActionStep
 
 # Every action heartbeats in the background, so that a lost worker shows long before the timeout.
 _HEARTBEAT = timedelta(seconds=15)
 _DEFAULT_RETRY = Retry()
+# RFC 9110, 9.2.1, without TRACE.
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+# The record must say whether a mail went out, so the end of a cancelled one is awaited.
+_CANCELLATION = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 # While the database is away a run waits; that must not use up what the step may try.
 _DATABASE_PAUSE = timedelta(seconds=15)
 
@@ -33,7 +38,7 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
     while True:
         try:
             return await _execute(run, step, state, params)
-        except ActivityError as error:
+        except FailureError as error:
             info = error_info(error, state.path)
             _count_attempts(state, info)
             if info.code != ErrorCode.DATABASE_UNAVAILABLE:
@@ -45,34 +50,61 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
 async def _execute(run: Execution, step: ActionStep, state: StepState, params: Any) -> Any:
     defaults = run.start.definition.defaults
     retry = step.retry or defaults.retry or _DEFAULT_RETRY
-    own = run.start.timeouts.get(step.type, DEFAULT_TIMEOUT)
-    timeout = step.timeout or defaults.timeout or own
+    given = step.timeout or defaults.timeout
     context = run.context(state.path)
     # The activity computes the jittered delay itself, so it must know the policy.
     if retry is not _DEFAULT_RETRY:
         context.retry = retry.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    run.recorder.queued()
-    state.attempts += 1
-    answer = await workflow.execute_activity(
-        step.type,
-        args=[params, context.model_dump(mode="json", exclude_defaults=True)],
-        activity_id=state.path,
-        # Without a title the activity's id, which is the path, already says it.
-        summary=step.title,
-        start_to_close_timeout=timeout,
-        heartbeat_timeout=min(timeout, _HEARTBEAT),
-        retry_policy=RetryPolicy(
-            initial_interval=retry.initial,
-            backoff_coefficient=retry.factor,
-            maximum_interval=retry.max,
-            maximum_attempts=retry.attempts,
-        ),
-        # The record must say whether a mail went out, so the end of a cancelled one is awaited.
-        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        priority=Priority(priority_key=step.priority) if step.priority else Priority.default,
+    args = [params, context.model_dump(mode="json", exclude_defaults=True)]
+    policy = RetryPolicy(
+        initial_interval=retry.initial,
+        backoff_coefficient=retry.factor,
+        maximum_interval=retry.max,
+        maximum_attempts=retry.attempts,
     )
+    state.attempts += 1
+    if _is_inline(run, step, params, given):
+        answer = await workflow.execute_local_activity(
+            step.type,
+            args=args,
+            activity_id=state.path,
+            summary=step.title,
+            start_to_close_timeout=min(given or MAX_INLINE_TIMEOUT, MAX_INLINE_TIMEOUT),
+            retry_policy=policy,
+            local_retry_threshold=LOCAL_RETRY_THRESHOLD,
+            cancellation_type=_CANCELLATION,
+        )
+        await run.recorder.inline()
+    else:
+        timeout = given or run.start.timeouts.get(step.type, DEFAULT_TIMEOUT)
+        run.recorder.queued()
+        answer = await workflow.execute_activity(
+            step.type,
+            args=args,
+            activity_id=state.path,
+            # Without a title the activity's id, which is the path, already says it.
+            summary=step.title,
+            start_to_close_timeout=timeout,
+            heartbeat_timeout=min(timeout, _HEARTBEAT),
+            retry_policy=policy,
+            cancellation_type=_CANCELLATION,
+            priority=Priority(priority_key=step.priority) if step.priority else Priority.default,
+        )
     state.attempts += answer["attempt"] - 1
     return answer["result"]
+
+
+def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta | None) -> bool:
+    """True for a step that runs as a local activity: no server round trip, and no heartbeat."""
+    if step.execution != "auto":
+        return step.execution == "inline"
+    return (
+        run.start.revision >= INLINE_HTTP_REVISION
+        and step.type == "http"
+        and timeout is not None
+        and timeout <= MAX_INLINE_TIMEOUT
+        and str(params.get("method", "GET")).upper() in _SAFE_METHODS
+    )
 
 
 def _count_attempts(state: StepState, info: ErrorInfo) -> None:
