@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -48,6 +48,8 @@ from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
 
 T = TypeVar("T")
 _RETRY_AFTER = 5.0
+# A poll takes a minute at most. Temporal names a poller for five, though its worker was killed.
+_POLL_FRESH = timedelta(seconds=75)
 _MAILBOX_DEADLINE = 0.5
 _CLOSED_PAGE = 500
 _CLOSED = {
@@ -284,7 +286,8 @@ class Gateway:
                 task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
             )
         )
-        return bool(answer.pollers)
+        oldest = datetime.now(UTC) - _POLL_FRESH
+        return any(each.last_access_time.ToDatetime(UTC) >= oldest for each in answer.pollers)
 
     async def _within(self, call: Awaitable[T], *, deadline: float | None = None) -> T:
         """Await a call for so long only: the SDK itself retries a dead server for ten seconds."""

@@ -28,7 +28,8 @@ def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
     start = convert(args[0].payload, RunStart)
     if len(args) > 1:
         return start, convert(args[1].payload, RunState)
-    return start, RunState(started_at=workflow.now())
+    # Not now(): what happened while no worker took the first task is part of the run.
+    return start, RunState(started_at=workflow.info().workflow_start_time)
 
 
 @workflow.defn(dynamic=True)

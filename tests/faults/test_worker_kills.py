@@ -5,13 +5,16 @@ import logging
 import random
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from tests.faults.evidence import Kill, check_hits, check_mails
 from tests.faults.journeys import KINDS, REPLIED, Submitted, check_outcome, submit
 from tests.faults.stand import DEADLINE, Stand, until
 from tests.servers.smtp_server import Delivery
+from workflows.gateway import Gateway
 
 _log = logging.getLogger("sojourn.faults")
 _HOLD = 0.8  # seconds for which a slow answer is held back
@@ -139,3 +142,18 @@ async def test_a_reply_counts_that_comes_while_no_worker_runs(stand: Stand) -> N
     async with asyncio.timeout(DEADLINE):
         await lead.handle(stand).result()
     assert await check_outcome(stand, lead) == 0
+
+
+async def test_a_killed_worker_soon_counts_no_more(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.gateway._POLL_FRESH", timedelta(seconds=3))
+    gateway = Gateway(stand.client)
+    await stand.start_worker()
+    assert (await gateway.health()).workers
+    stand.kill_worker()
+
+    async def noticed() -> bool:
+        return not (await gateway.health()).workers
+
+    await until(noticed, "the dead worker counts no more", 20)
