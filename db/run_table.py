@@ -20,6 +20,7 @@ class Run(SQLModel, table=True):
     """One run. `error` is {code, message, step, details}; `until` is when its next timer ends.
 
     `trigger_id` is of the trigger that ordered it; such a row waits for the API to start it.
+    `parent_path` is the step of the run above that started it, `each[200]` for a batch of items.
     `temporal_run_id` is the first execution's id. A trigger refuses to change a final status.
     """
 
@@ -38,6 +39,13 @@ class Run(SQLModel, table=True):
         ),
         sa.Index("ix_runs_open", "checked_at", postgresql_where=_OPEN_SQL),
         sa.Index("ix_runs_ordered", "created_at", postgresql_where=_ORDERED_SQL),
+        sa.Index(
+            "ix_runs_parent",
+            "parent_run_id",
+            "created_at",
+            "id",
+            postgresql_where=sa.text("parent_run_id IS NOT NULL"),
+        ),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True)
@@ -50,6 +58,8 @@ class Run(SQLModel, table=True):
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TEXT)
     lead_id: str | None = None
     trigger_id: str | None = None
+    parent_run_id: str | None = None
+    parent_path: str | None = None
     priority: int = 3
     seq: int = 0
     waiting_for: str | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -29,6 +30,7 @@ __all__ = [
     "close",
     "ended_among",
     "get",
+    "insert_child",
     "insert_queued",
     "list_page",
     "mark_checked",
@@ -55,6 +57,8 @@ class RunSummary(BaseModel):
     status: RunStatus
     error: dict[str, Any] | None
     lead_id: str | None
+    parent_run_id: str | None
+    parent_path: str | None
     priority: int
     waiting_for: str | None
     until: datetime | None
@@ -106,6 +110,16 @@ async def insert_queued(
     session.add(run)
     await session.flush()
     return run
+
+
+async def insert_child(session: AsyncSession, run: Run) -> Run:
+    """Store a run that another run is about to start; gives the row that is there.
+
+    It is `run`, or what an earlier attempt of the same call stored under its id.
+    """
+    values = {**run.model_dump(), "status": RunStatus.QUEUED}
+    await session.exec(insert(Run).values(values).on_conflict_do_nothing())
+    return await get(session, run.workspace, run.id)
 
 
 async def mark_started(
@@ -167,6 +181,7 @@ async def list_page(
     definition: str | None = None,
     status: RunStatus | Sequence[RunStatus] | None = None,
     lead_id: str | None = None,
+    parent: str | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
     cursor: str | None = None,
@@ -174,9 +189,12 @@ async def list_page(
 ) -> Page[RunSummary]:
     """Return a page of runs, newest first; InputError for a bad cursor or limit.
 
-    `created_from` is included, `created_to` is not.
+    `created_from` is included, `created_to` is not. Runs that other runs started are listed only
+    under their `parent`.
     """
-    statement = sa.select(*_SUMMARY).where(col(Run.workspace) == workspace)
+    statement = sa.select(*_SUMMARY).where(
+        col(Run.workspace) == workspace, col(Run.parent_run_id) == parent
+    )
     if definition is not None:
         statement = statement.where(col(Run.definition) == definition)
     if status is not None:

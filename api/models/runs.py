@@ -51,6 +51,10 @@ class RunSummary(RunRef):
     version: int
     priority: int
     lead_id: str | None = None
+    parent_run_id: str | None = Field(default=None, description="the run that started this one")
+    parent_path: str | None = Field(
+        default=None, description="the step that started it; each[200] is a batch of a loop"
+    )
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

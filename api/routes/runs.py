@@ -90,10 +90,16 @@ async def list_runs(
     definition: Annotated[DefinitionName | None, Query()] = None,
     status: Annotated[list[RunStatus] | None, Query(max_length=10)] = None,
     lead: Annotated[str | None, Query(max_length=64, description="a lead's id")] = None,
+    parent: Annotated[
+        str | None, Query(max_length=64, description="the id of the run that started them")
+    ] = None,
     created_from: Annotated[datetime | None, Query(alias="from", description="included")] = None,
     created_to: Annotated[datetime | None, Query(alias="to", description="not included")] = None,
 ) -> RunPage:
-    """Runs, newest first, by definition, status, lead and the time they were created."""
+    """Runs, newest first, by definition, status, lead and the time they were created.
+
+    Runs that other runs started are listed with `parent` only.
+    """
     for name, moment in (("from", created_from), ("to", created_to)):
         if moment is not None and moment.tzinfo is None:
             raise InputError(f"{name!r} needs a time zone", hint="2026-01-31T12:00:00Z")
@@ -104,6 +110,7 @@ async def list_runs(
         definition=definition,
         status=status or None,
         lead_id=lead,
+        parent=parent,
         created_from=created_from,
         created_to=created_to,
         cursor=page.cursor,

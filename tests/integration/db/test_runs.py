@@ -225,3 +225,22 @@ def test_ids_are_version_7_and_sort_by_time() -> None:
     assert all(identity[14] == "7" and identity[19] in "89ab" for identity in ids)
     first = [identity[:18] for identity in ids]
     assert first == sorted(first)
+
+
+async def test_children_are_listed_under_their_parent(database: Database, workspace: str) -> None:
+    child = runs.Run(
+        workspace=workspace,
+        definition="one",
+        version=1,
+        workflow_id="w/one/1",
+        parent_run_id="p1",
+        parent_path="each[0]",
+    )
+    async with database.session() as session:
+        top = await runs.insert_queued(session, workspace, definition="one", version=1, input={})
+        first = await runs.insert_child(session, child)
+        again = await runs.insert_child(session, child.model_copy(update={"version": 2}))
+        assert (first.status, again.version) == (RunStatus.QUEUED, 1)
+        assert [run.id for run in (await runs.list_page(session, workspace)).items] == [top.id]
+        below = (await runs.list_page(session, workspace, parent="p1")).items
+        assert [(run.id, run.parent_path) for run in below] == [(child.id, "each[0]")]
