@@ -122,12 +122,16 @@ class Recorder:
             return RunStatus.COMPENSATING
         if state.paused:
             return RunStatus.PAUSED
-        active = [step for step in state.steps.values() if not step.status.done]
-        leaves = [step for step in active if not _holds_others(step)]
-        if not leaves or any(step.status != StepStatus.WAITING for step in leaves):
-            return RunStatus.RUNNING
-        held = any(step.held for step in leaves)
-        return RunStatus.PAUSED if held else RunStatus.WAITING
+        found = RunStatus.RUNNING
+        # From the end, where the open steps are: this is asked before every action.
+        for step in reversed(state.steps.values()):
+            if step.status.done or _holds_others(step):
+                continue
+            if step.status != StepStatus.WAITING:
+                return RunStatus.RUNNING
+            if found != RunStatus.PAUSED:
+                found = RunStatus.PAUSED if step.held else RunStatus.WAITING
+        return found
 
     def _projection(self, status: RunStatus) -> Projection:
         state = self._state
