@@ -16,6 +16,8 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
     Priority,
@@ -30,11 +32,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from schemas.errors import (
     ConflictError,
     ErrorCode,
+    InputError,
     LimitError,
     NotFoundError,
     SojournError,
     UnavailableError,
 )
+from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
 from schemas.run import (
     INTERPRETER_TASK_QUEUE,
     MAX_MAILBOX,
@@ -47,6 +51,14 @@ from workflows.events import RunEvent, translate
 from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
 
 T = TypeVar("T")
+Order = Decide | Respond | SetVars | Rewind | Migrate
+_UPDATES: dict[type[Any], str] = {
+    Decide: "decide",
+    Respond: "respond",
+    SetVars: "set_vars",
+    Rewind: "rewind",
+    Migrate: "migrate",
+}
 _RETRY_AFTER = 5.0
 # A poll takes a minute at most. Temporal names a poller for five, though its worker was killed.
 _POLL_FRESH = timedelta(seconds=75)
@@ -190,6 +202,26 @@ class Gateway:
         handle = self._client.get_workflow_handle(workflow_id)
         await self._within(handle.signal(name, args=list(args)))
 
+    async def order(self, workflow_id: str, order: Order) -> RunStatus:
+        """Have a run carry out an operator's order, as an update; gives the status it has then.
+
+        A refusal is raised as the run words it: ConflictError, NotFoundError, InputError, or a
+        SojournError with its code. Raises UnavailableError when no worker answers in time; the
+        run may carry the order out later.
+        """
+        handle = self._client.get_workflow_handle(workflow_id)
+        name = _UPDATES[type(order)]
+        try:
+            return await self._within(handle.execute_update(name, order, result_type=RunStatus))
+        except WorkflowUpdateFailedError as failure:
+            raise _refusal(failure) from failure
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise UnavailableError(
+                "the run did not answer in time; it may still follow the order",
+                retry_after=_RETRY_AFTER,
+                details={"ambiguous": True},
+            ) from error
+
     async def state(self, workflow_id: str, *, deadline: float = 1.0) -> RunState:
         """Query a run's whole state; raises UnavailableError when no worker answers in time."""
         handle = self._client.get_workflow_handle(workflow_id)
@@ -310,7 +342,20 @@ class Gateway:
             ) from error
 
 
+_REFUSALS: dict[str, type[SojournError]] = {
+    ErrorCode.CONFLICT: ConflictError,
+    ErrorCode.NOT_FOUND: NotFoundError,
+    ErrorCode.INVALID_INPUT: InputError,
+}
 _CLOSED_TEXTS = ("already completed", "workflow execution already")
+
+
+def _refusal(failure: WorkflowUpdateFailedError) -> SojournError:
+    cause = failure.cause
+    code = cause.type if isinstance(cause, ApplicationError) else None
+    message = cause.message if isinstance(cause, ApplicationError) else str(cause or failure)
+    kind = _REFUSALS.get(code or "", SojournError)
+    return kind(message, code=code or ErrorCode.INTERNAL)
 
 
 def _translated(error: RPCError) -> SojournError:
