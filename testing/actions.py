@@ -1,0 +1,184 @@
+"""Fakes of every action: mails are kept, leads live in memory, all else answers as mocked."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities import liquid
+from activities.backoff import backoff
+from activities.errors import ActionError, invalid_input
+from activities.execution import application_error
+from activities.registry import Action, Registry
+from schemas.actions import StepContext
+from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
+from schemas.policies import Retry
+from schemas.run import Lead
+from schemas.validation import check_input
+from testing.cases import Attempt
+from testing.world import Mail, World
+
+BOOKING_URL = "https://booking.example.com/meet"
+_NO_JITTER = Random(0)  # noqa: S311 - never drawn from: retries in tests have no jitter
+_AT_ONCE = timedelta(milliseconds=1)
+
+WorldOf = Callable[[str], World]
+
+
+def build(registry: Registry, world_of: WorldOf) -> list[Callable[..., Any]]:
+    """Give an activity for each action; `world_of` finds the case by the run's id."""
+    return [_fake(registry.get(name), world_of) for name in registry.specs()]
+
+
+def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
+    @activity.defn(name=entry.name)
+    async def run(params: Any, context: Any) -> Any:
+        step = StepContext.model_validate(context)
+        info = activity.info()
+        retry = Retry.model_validate(step.retry).model_copy(update={"jitter": False})
+        timed_out = False
+        try:
+            try:
+                parsed = entry.params.model_validate(params)
+            except ValidationError as error:
+                raise invalid_input(entry.name, error) from error
+            world = world_of(step.run_id)
+            attempt = world.next_attempt(step.path)
+            timed_out = attempt is not None and attempt.timeout is True
+            result = _answer(entry, world, step.path, parsed.model_dump(by_alias=True), attempt)
+        except SojournError as error:
+            failure = application_error(error, None if timed_out else retry, info.attempt)
+            delay = backoff(retry, info.attempt, _NO_JITTER)
+            if timed_out:
+                delay += info.start_to_close_timeout or entry.timeout
+            # Local activities wait in real time: theirs is cut.
+            raise _delayed(failure, _AT_ONCE if info.is_local else delay) from error
+        return {"attempt": info.attempt, "result": result}
+
+    return run
+
+
+def _delayed(failure: ApplicationError, delay: timedelta) -> ApplicationError:
+    return ApplicationError(
+        failure.message,
+        *failure.details,
+        type=failure.type,
+        non_retryable=failure.non_retryable,
+        next_retry_delay=None if failure.non_retryable else delay,
+    )
+
+
+def _answer(
+    entry: Action, world: World, path: str, params: dict[str, Any], attempt: Attempt | None
+) -> Any:
+    if attempt is not None and attempt.timeout:
+        raise ActionError("no answer in time (start_to_close)", code=ErrorCode.STEP_TIMEOUT)
+    if attempt is not None and attempt.error is not None:
+        fault = attempt.error
+        raise ActionError(fault.message, code=fault.code, retryable=fault.retryable)
+    given = attempt.result if attempt is not None else None
+    if attempt is None and entry.name not in _FAKES:
+        world.problems.append(
+            f"the step {path!r} calls the action {entry.name!r}, which the case does not mock"
+        )
+        raise ActionError(f"{entry.name} is not mocked", code=ErrorCode.INTERNAL, retryable=False)
+    own = _FAKES.get(entry.name)
+    result = own(world, path, params, given) if own is not None else given
+    whole = _FILLED.get(entry.name, _as_given)(params, result)
+    _check_result(entry.name, entry.spec().result, world, path, whole)
+    if entry.name == "ai" and params.get("output") is not None and isinstance(whole, dict):
+        _check_result("the step's 'output'", params["output"], world, path, whole.get("output"))
+    return whole
+
+
+def _check_result(name: str, schema: dict[str, Any], world: World, path: str, result: Any) -> None:
+    try:
+        check_input(schema, result)
+    except InputError as error:
+        message = error.message.removeprefix("the input is not valid")
+        warning = f"the result of {path!r} does not fit {name}{message}"
+        if warning not in world.warnings:
+            world.warnings.append(warning)
+
+
+# -- actions with a fake of their own --------------------------------------------------------
+
+
+def _email(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
+    subject, text = params.get("subject"), params.get("text")
+    if params.get("template") is not None and world.templates is not None:
+        stored = world.templates.get(params["template"])
+        if stored is None:
+            raise NotFoundError(f"the template {params['template']!r} does not exist")
+        lead = world.lead.model_dump() if world.lead else None
+        known = {"booking_url": BOOKING_URL, "lead": lead}
+        data = {name: value for name, value in known.items() if value is not None}
+        rendered = liquid.render_preview(
+            subject=stored.subject,
+            text=stored.text,
+            html=stored.html,
+            data=data | params["data"],
+            override=subject,
+        )
+        subject, text = rendered.subject, rendered.text
+    to = params["to"] if isinstance(params["to"], list) else [params["to"]]
+    world.mails.append(Mail(path, to, subject, params.get("template"), params["data"], text))
+    digest = hashlib.sha256(f"{path}{len(world.mails)}".encode()).hexdigest()[:16]
+    usual = {
+        "message_id": f"<{digest}@test>",
+        "to": to,
+        "subject": subject or "",
+        "accepted": to,
+        "refused": {},
+        "response": "250 OK",
+        "already_sent": False,
+        "recorded": None if world.lead is None else True,
+    }
+    return usual | (given or {})
+
+
+def _lead(world: World, _path: str, params: dict[str, Any], given: Any) -> Any:
+    if given is None and world.lead is None:
+        raise NotFoundError("the run has no lead", hint="give the case a 'lead'")
+    if world.lead is not None and params.get("lead") in (None, world.lead.id):
+        status = params.get("status") or world.lead.status
+        fields = {**world.lead.fields, **params["fields"]}
+        world.lead = world.lead.model_copy(update={"status": status, "fields": fields})
+    usual = world.lead or Lead(id="lead", email="lead@example.com")
+    return usual.model_dump(mode="json") | (given or {})
+
+
+_FAKES: dict[str, Callable[[World, str, dict[str, Any], Any], Any]] = {
+    "email": _email,
+    "lead": _lead,
+}
+
+
+# -- short results made whole ----------------------------------------------------------------
+
+
+def _as_given(params: dict[str, Any], result: Any) -> Any:
+    del params
+    return result
+
+
+def _http(params: dict[str, Any], result: Any) -> Any:
+    if not isinstance(result, dict):
+        return result
+    return {"status": 200, "headers": {}, "body": None, "url": params["url"]} | result
+
+
+def _ai(params: dict[str, Any], result: Any) -> Any:
+    if not isinstance(result, dict):
+        return result
+    usage = {"input_tokens": 0, "output_tokens": 0, "requests": 1}
+    usual = {"text": None, "model": params.get("model") or "test", "usage": usage}
+    return usual | result
+
+
+_FILLED: dict[str, Callable[[dict[str, Any], Any], Any]] = {"http": _http, "ai": _ai}

@@ -1,0 +1,157 @@
+"""The world of one case: what it answers to the run, and what the run did to it."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from schemas.definition import Definition
+from schemas.run import Event, Lead, Projection, RunStatus, StepRecord
+from schemas.step_base import StepBase
+from testing.cases import Attempt, Case, EventAt
+from testing.loading import Template, step_id
+
+_OPEN_ENDED = (RunStatus.WAITING, RunStatus.PAUSED)
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail that an email step sent; `text` is there where it is known."""
+
+    step: str
+    to: list[str]
+    subject: str | None
+    template: str | None
+    data: dict[str, Any]
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A choice on the way: `path` as the run names it (`each[0].if`), `value` what was chosen."""
+
+    kind: str
+    path: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Events that a run has asked for."""
+
+    run_id: str
+    path: str
+    type: str
+    key: str
+
+
+@dataclass
+class World:
+    """One case's world; times are virtual."""
+
+    definition: Definition
+    case: Case
+    run_id: str
+    lead: Lead | None
+    templates: Mapping[str, Template] | None = None
+    mails: list[Mail] = field(default_factory=list)
+    emitted: list[Event] = field(default_factory=list)
+    steps: dict[str, StepRecord] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    decisions: dict[str, list[str]] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)
+    deadlines: dict[str, datetime] = field(default_factory=dict)
+    stuck: bool = False
+    final: bool = False
+    held: bool = False
+    _calls: Counter[str] = field(default_factory=Counter)
+    _by_id: dict[str, StepBase] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the steps."""
+        self._by_id = {step.id: step for _, step in self.definition.walk()}
+
+    def step(self, path: str) -> StepBase | None:
+        """Give the step at a path; None for one that the definition has not."""
+        return self._by_id.get(step_id(path))
+
+    def next_attempt(self, path: str) -> Attempt | None:
+        """Give what the case answers to the next call of a step; its last answer is repeated."""
+        mock = _named(self.case.mocks, path)
+        if mock is None:
+            return None
+        self._calls[path] += 1
+        return mock[min(self._calls[path], len(mock)) - 1]
+
+    def next_verdict(self, path: str) -> bool | None:
+        """Give what the case answers to the next named check of a condition."""
+        answers = _named(self.case.checks, path)
+        if answers is None:
+            return None
+        self._calls[path] += 1
+        return answers[min(self._calls[path], len(answers)) - 1]
+
+    def judge(self, kind: str, path: str, value: Any) -> Any:
+        """Keep a verdict that chose the way; gives it back."""
+        self.verdicts.append(Verdict(kind, path, value))
+        return value
+
+    def record(self, projection: Projection) -> None:
+        """Keep what a run projects: the latest of each step, and every error it had."""
+        for step in projection.steps:
+            self.steps[step.path] = step
+            if step.until is not None:
+                self.deadlines[step.path] = step.until
+            if step.error is not None:
+                codes = self.faults.setdefault(step.path, [])
+                if step.error.code not in codes:
+                    codes.append(step.error.code)
+        if projection.run_id == self.run_id:
+            # Nothing but the outside can wake it: no virtual time will.
+            self.stuck = projection.status in _OPEN_ENDED and projection.until is None
+
+    def subscribe(self, request: Mapping[str, Any]) -> list[Event]:
+        """Keep a subscription; gives the events that came since, oldest first."""
+        asked = Subscription(request["run_id"], request["path"], request["type"], request["key"])
+        if asked not in self.subscriptions:
+            self.subscriptions.append(asked)
+        return [keyed(event, asked.key) for event in self.events if _fits(event, asked)]
+
+    def publish(self, given: EventAt, number: int, now: datetime) -> list[tuple[str, Event]]:
+        """Keep an event; gives the ids of the runs to tell at once, with what to tell them."""
+        event = Event(
+            id=f"event-{number}", type=given.type, key=given.key or "", data=given.data, time=now
+        )
+        return self.publish_event(event)
+
+    def publish_event(self, event: Event) -> list[tuple[str, Event]]:
+        """Keep an event that is made already."""
+        self.events.append(event)
+        told: dict[str, Event] = {}
+        for asked in self.subscriptions:
+            if _fits(event, asked):
+                told[asked.run_id] = keyed(event, asked.key)
+        return list(told.items())
+
+
+def keyed(event: Event, key: str) -> Event:
+    """Give an event that was posted without a key the key that is asked for."""
+    return event if event.key else event.model_copy(update={"key": key})
+
+
+def _fits(event: Event, asked: Subscription) -> bool:
+    return event.type == asked.type and event.key in ("", asked.key)
+
+
+def _named(answers: Mapping[str, Any], path: str) -> Any:
+    """Find by the path, then by the path with the iterations left out, then by the id."""
+    for name in (path, re.sub(r"\[\d+\]", "", path), step_id(path)):
+        if name in answers:
+            return answers[name]
+    return None
