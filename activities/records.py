@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.services import Services
 from db import runs
 from schemas.errors import ErrorCode, SojournError
-from schemas.run import Projection
+from schemas.run import FinalOutcome, Projection
 
 _logger = logging.getLogger(__name__)
 
@@ -22,8 +22,11 @@ def build(services: Services) -> list[Callable[..., Any]]:
     @activity.defn(name="record")
     async def record(projection: Any) -> dict[str, Any]:
         parsed = Projection.model_validate(projection)
-        await apply(services, parsed)
-        return changes(parsed)
+        before = await apply(services, parsed, activity.info().workflow_run_id)
+        answer = changes(parsed)
+        if before is not None:
+            answer["ended"] = before.model_dump(mode="json")
+        return answer
 
     return [record]
 
@@ -40,8 +43,10 @@ def changes(projection: Projection) -> dict[str, Any]:
     }
 
 
-async def apply(services: Services, projection: Projection) -> bool:
-    """Apply one projection; gives False where the row is already newer or final.
+async def apply(
+    services: Services, projection: Projection, execution: str | None = None
+) -> FinalOutcome | None:
+    """Apply one projection; gives the end that `execution` itself has written before, if any.
 
     While the database is away every attempt fails with a retryable error, without limit on our
     side: a run waits for its row rather than failing.
@@ -54,7 +59,9 @@ async def apply(services: Services, projection: Projection) -> bool:
         async with services.database.engine.connect() as connection:
             # A projection is one statement: it needs no BEGIN and COMMIT around it.
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            return await runs.project(connection, projection)
+            if await runs.project(connection, projection, execution) or execution is None:
+                return None
+            return await runs.ended_as(connection, projection, execution)
     except (SojournError, SQLAlchemyError, OSError) as error:
         _logger.warning("run %s is not recorded yet: %s", projection.run_id, error)
         raise ApplicationError(

@@ -12,7 +12,7 @@ from db.base import clean_text, dump_json, now
 from db.run_steps import RunStep
 from db.run_table import OPEN, Run
 from schemas.errors import InputError
-from schemas.run import ErrorInfo, Projection, RunStatus, StepRecord, StepStatus
+from schemas.run import ErrorInfo, FinalOutcome, Projection, RunStatus, StepRecord, StepStatus
 
 # Steps of one projection take the positions seq * _STRIDE + 1, 2, …
 _STRIDE = 100_000
@@ -45,6 +45,8 @@ UPDATE runs SET
     seq = CAST(:seq AS integer), status = CAST(:status AS text),
     output = CAST(CAST(:output AS text) AS json), error = CAST(CAST(:error AS text) AS json),
     waiting_for = CAST(:waiting_for AS text), until = CAST(:until AS timestamptz),
+    version = coalesce(CAST(:version AS integer), version),
+    ended_by = CAST(:ended_by AS text),
     started_at = coalesce(started_at, CAST(:now AS timestamptz)),
     finished_at = CAST(:finished_at AS timestamptz),
     updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
@@ -81,8 +83,12 @@ _RUN_ONLY = sa.text(_UPDATE)
 _RUN_AND_STEPS = sa.text(_with_steps())
 
 
-async def project(connection: AsyncConnection, projection: Projection) -> bool:
+async def project(
+    connection: AsyncConnection, projection: Projection, execution: str | None = None
+) -> bool:
     """Apply a projection; False if a newer one was applied, or the run is closed or unknown.
+
+    `execution` is Temporal's run id of the execution that sends it.
 
     One statement, so that a second delivery writes the same again. An equal `seq` is applied too:
     after a worker died inside a workflow task its inline steps run again, perhaps with another
@@ -100,6 +106,8 @@ async def project(connection: AsyncConnection, projection: Projection) -> bool:
         "error": _error(projection.error),
         "waiting_for": clean_text(projection.waiting_for),
         "until": projection.until,
+        "version": projection.version,
+        "ended_by": execution if projection.status.terminal else None,
         "now": moment,
         "finished_at": moment if projection.status.terminal else None,
     }
@@ -112,6 +120,23 @@ async def project(connection: AsyncConnection, projection: Projection) -> bool:
         for name in _COLUMNS:
             parameters[f"s_{name}"] = [row[name] for row in rows]
     return (await connection.execute(statement, parameters)).first() is not None
+
+
+async def ended_as(
+    connection: AsyncConnection, projection: Projection, execution: str
+) -> FinalOutcome | None:
+    """Give the final outcome that this execution itself has written before, if it has.
+
+    A worker may die, or a cancel may come, after the last projection and before Temporal has the
+    end: the end is then decided again, and the row has the first decision.
+    """
+    statement = sa.select(col(Run.status), col(Run.output), col(Run.error)).where(
+        col(Run.id) == projection.run_id,
+        col(Run.workspace) == projection.workspace,
+        col(Run.ended_by) == execution,
+    )
+    found = (await connection.execute(statement)).mappings().first()
+    return None if found is None else FinalOutcome.model_validate(dict(found))
 
 
 async def close(

@@ -21,7 +21,8 @@ class Run(SQLModel, table=True):
 
     `trigger_id` is of the trigger that ordered it; such a row waits for the API to start it.
     `parent_path` is the step of the run above that started it, `each[200]` for a batch of items.
-    `temporal_run_id` is the first execution's id. A trigger refuses to change a final status.
+    `temporal_run_id` is the first execution's id, `ended_by` that of the one that wrote the end.
+    A trigger refuses to change a final status.
     """
 
     __tablename__ = "runs"  # pyright: ignore[reportAssignmentType]
@@ -66,6 +67,7 @@ class Run(SQLModel, table=True):
     until: datetime | None = None
     workflow_id: str
     temporal_run_id: str | None = None
+    ended_by: str | None = None
     correlation_id: str | None = None
     created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from db.base import now
 from db.ids import new_id
 from db.pages import DEFAULT_PAGE, Page, cut, decode_cursor, page_size
-from db.projection import close, project
+from db.projection import close, ended_as, project
 from db.run_steps import RunStep, steps
 from db.run_table import OPEN, Run
 from schemas.errors import NotFoundError
@@ -29,6 +29,7 @@ __all__ = [
     "RunSummary",
     "close",
     "ended_among",
+    "ended_as",
     "get",
     "insert_child",
     "insert_queued",

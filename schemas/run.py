@@ -13,13 +13,21 @@ MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 256 * 1024
 # The state travels through continue-as-new in one payload; Temporal refuses 2 MiB.
 MAX_STATE_BYTES = 1536 * 1024
+# All the results of a loop together.
+MAX_RESULTS_BYTES = 1024 * 1024
+# How deep runs may start runs, against recursion without an end; and how many of one run's
+# sub-runs may be open (Temporal allows 2,000).
+MAX_RUN_DEPTH = 8
+MAX_OPEN_SUB_RUNS = 500
 MAX_MAILBOX = 1000
 MAX_EVENTS = 1000
 INTERPRETER_TASK_QUEUE = "sojourn"
 # What a run's start says of the interpreter's choices: a run that began with an older one keeps
-# it. 2: http calls with a safe method and a short timeout run inline.
+# it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
+# 200 items, in child runs.
 INLINE_HTTP_REVISION = 2
-REVISION = 2
+BATCHES_REVISION = 3
+REVISION = 3
 
 
 class RunStatus(StrEnum):
@@ -92,13 +100,19 @@ class Lead(BaseModel):
 
 
 class Event(BaseModel):
-    """An event as runs see it: `type` and `key` say what it is about, `id` is unique."""
+    """An event as runs see it: `type` and `key` say what it is about.
+
+    `id` is unique among those of its `source`. `seq` is its place in the order of receipt, none
+    for one that somebody signalled by hand.
+    """
 
     id: str
+    source: str | None = None
     type: str
     key: str
     data: Any = None
     time: datetime | None = None
+    seq: int | None = None
 
 
 class Decision(BaseModel):
@@ -175,13 +189,22 @@ class RunState(BaseModel):
     vars: dict[str, Any] = Field(default_factory=dict)
     mailbox: dict[str, list[Any]] = Field(default_factory=dict)
     inbox: list[Event] = Field(default_factory=list, description="events that no step has taken")
-    taken: list[str] = Field(default_factory=list, description="ids of events that a step took")
+    taken: list[str] = Field(default_factory=list, description="events that a step took")
+    heard: dict[str, int] = Field(
+        default_factory=dict, description="type and key to the place up to which all were received"
+    )
     undo: list[Undo] = Field(default_factory=list)
+    broken: ErrorInfo | None = Field(
+        default=None, description="the failure of a parallel sub-run: the run ends with it"
+    )
     goal: Event | None = Field(default=None, description="the event that was the run's goal")
     variants: dict[str, str] = Field(default_factory=dict, description="split step to variant")
     rounds: int = Field(default=0, description="how often an operator rewound the run")
     output: Any = None
     error: ErrorInfo | None = None
+    moved_from: int | None = Field(
+        default=None, description="the version before a migration, until the row knows"
+    )
     generation: int = Field(default=0, description="how often the run has continued as new")
 
 
@@ -226,6 +249,7 @@ class RunStart(BaseModel):
         default=1, description="of the interpreter's choices that older histories must not see"
     )
     parent: str | None = Field(default=None, description="the id of the run that started this one")
+    depth: int = Field(default=0, description="how many runs are above this one")
     batch: Batch | None = None
 
     @field_serializer("definition")
@@ -273,3 +297,11 @@ class Projection(BaseModel):
     waiting_for: str | None = None
     until: datetime | None = Field(default=None, description="when the next timer of the run ends")
     version: int | None = Field(default=None, description="after a migration the new version")
+
+
+class FinalOutcome(BaseModel):
+    """How a run has ended, as its row has it."""
+
+    status: RunStatus
+    output: Any = None
+    error: ErrorInfo | None = None

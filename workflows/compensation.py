@@ -1,5 +1,6 @@
 """What a run still does once it has failed or was cancelled: compensate, then `on_failure`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -7,11 +8,13 @@ from temporalio import workflow
 from workflows import undo
 from workflows.execution import Execution
 from workflows.frame import Frame
+from workflows.unwinding import StopRun
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
     from schemas.run import ErrorInfo, StepStatus, Undo
+    from schemas.steps import Step
 
 
 async def unwind(run: Execution, error: ErrorInfo | None) -> None:
@@ -23,27 +26,36 @@ async def unwind(run: Execution, error: ErrorInfo | None) -> None:
     run.recorder.unwinding = True
     due = undo.due(run)
     names = {"error": error.model_dump(mode="json") if error else None}
-    if due:
+    steps = run.start.definition.on_failure if error is not None else []
+    if due or steps:
         await run.recorder.flush()
+    if run.recorder.ended is not None:
+        return
     for entry in due:
         await _undo(run, entry, names)
     run.state.undo = []
-    steps = run.start.definition.on_failure
-    if error is not None and steps:
-        try:
-            await run_list(run, steps, Frame().naming(names))
-        except SojournError as failure:
-            workflow.logger.warning("on_failure failed", extra={"code": failure.code})
+    if steps:
+        await _to_its_end(run, steps, Frame().naming(names), "on_failure")
+
+
+async def _to_its_end(run: Execution, steps: Sequence[Step], frame: Frame, what: str) -> bool:
+    """Run a list; False when it failed. A `stop` in it ends the list: the run ends anyway."""
+    try:
+        await run_list(run, steps, frame)
+    except SojournError as failure:
+        extra = {"what": what, "code": failure.code}
+        workflow.logger.warning("a step list failed while the run unwound", extra=extra)
+        return False
+    except StopRun:
+        return True
+    return True
 
 
 async def _undo(run: Execution, entry: Undo, names: dict[str, Any]) -> None:
     frame = Frame.at(entry.prefix, {**entry.names, **names})
     by_id = {step.id: step for _, step in run.start.definition.walk()}
-    try:
-        await run_list(run, by_id[entry.step].compensate, frame)
-    except SojournError as failure:
-        extra = {"step": entry.path, "code": failure.code}
-        workflow.logger.warning("compensation failed", extra=extra)
+    steps = by_id[entry.step].compensate
+    if not await _to_its_end(run, steps, frame, f"the compensation of {entry.path}"):
         return
     state = run.state.steps.get(entry.path)
     if state is not None:

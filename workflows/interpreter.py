@@ -47,39 +47,64 @@ class Interpreter:
     async def run(self, args: Sequence[RawValue]) -> Any:
         """Run to the end, or continue as new; a failed run carries its code as error type."""
         run = self._run
+        if run.start.parent is not None and run.state.seq == 0:
+            # Nobody else tells a child's row that it has begun.
+            run.recorder.recorded = RunStatus.QUEUED
         try:
             await run.recorder.catch_up()
             while True:
                 try:
                     output = await follow(run)
-                    break
+                    if not self._operator.rewinding:
+                        break
                 except Quiesce:
-                    if not self._operator.go_back():
-                        await self._continue_as_new(args[0])
+                    pass
+                if not self._operator.go_back():
+                    await run.children.settle()
+                    await self._continue_as_new(args[0])
         except asyncio.CancelledError:
-            await self._close(RunStatus.CANCELLED)
-            raise
+            return await self._end(RunStatus.CANCELLED)
         except SojournError as error:
             if workflow.cancellation_reason() is not None:
-                await self._close(RunStatus.CANCELLED)
-                raise asyncio.CancelledError from error
+                return await self._end(RunStatus.CANCELLED)
             info = error.error if isinstance(error, RunFailed) else _info(error)
-            await self._close(RunStatus.FAILED, error=info)
-            raise _failure(info) from error
-        await self._close(RunStatus.COMPLETED, output=output)
-        return run.state.output
+            return await self._end(RunStatus.FAILED, error=info)
+        return await self._end(RunStatus.COMPLETED, output=output)
 
-    async def _close(
+    async def _end(
         self, status: RunStatus, *, output: Any = None, error: ErrorInfo | None = None
-    ) -> None:
-        """Unwind what did not complete and write the final projection; no cancel stops that."""
+    ) -> Any:
+        """End the run as decided; no cancel stops that.
+
+        When the row already has an end that this execution has written (a cancel came, or the
+        worker died, before Temporal had it), that end counts.
+        """
+        await shielded(self._close(status, output, error))
+        state = self._run.state
+        if state.status == RunStatus.CANCELLED:
+            raise asyncio.CancelledError
+        if state.error is not None:
+            raise _failure(state.error)
+        return state.output
+
+    async def _close(self, status: RunStatus, output: Any, error: ErrorInfo | None) -> None:
+        """Unwind what did not complete and write the final projection."""
         run = self._run
+        if run.children.beside:
+            await run.children.cancel()
         if status != RunStatus.COMPLETED:
-            await shielded(unwind(run, error))
+            await unwind(run, error)
+        if run.children.beside:
+            await run.children.settle()
         run.recorder.unwinding = False
+        run.end_open_steps()
         state = run.state
-        state.status, state.output, state.error = status, output, error
-        await run.recorder.flush()
+        if run.recorder.ended is None:
+            state.status, state.output, state.error = status, output, error
+            await run.recorder.flush()
+        if run.recorder.ended is not None:
+            ended = run.recorder.ended
+            state.status, state.output, state.error = ended.status, ended.output, ended.error
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _continue_as_new(self, start: RawValue) -> NoReturn:
@@ -117,6 +142,7 @@ class Interpreter:
         if self._run.state.paused != paused and not self._run.state.status.terminal:
             self._run.state.paused = paused
             await self._run.recorder.catch_up()
+            await self._run.children.tell("pause" if paused else "resume")
 
     @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def cancel(self) -> None:
@@ -133,7 +159,7 @@ class Interpreter:
     def on_event(self, event: Event) -> None:
         """Keep an event for the steps that wait for it; one that is known already is dropped."""
         self._run.check_history()
-        self._run.receive(event)
+        self._run.inbox.receive(event)
 
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, args: Sequence[RawValue]) -> None:

@@ -1,20 +1,29 @@
 """What operators do to an open run; each order is checked before it is accepted."""
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.execution import Execution
+from workflows.rewinding import asides, rewind
 
 with workflow.unsafe.imports_passed_through():
     from schemas.definition import walk
-    from schemas.errors import ErrorCode, InputError
-    from schemas.graph import dependents
+    from schemas.errors import ErrorCode, InputError, LimitError, Problem
     from schemas.migration import Fit, compatibility
     from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
-    from schemas.run import Answer, Decision, RunStart, RunStatus, StepState, StepStatus
-    from schemas.validation import check_input
+    from schemas.run import (
+        MAX_OUTPUT_BYTES,
+        Answer,
+        Decision,
+        RunStart,
+        RunStatus,
+        StepState,
+    )
+    from schemas.steps import CONTROL_KINDS
+    from schemas.validation import check_input, check_size
 
 
 class Operator:
@@ -33,6 +42,12 @@ class Operator:
         state = self._step(order.path)
         if not state.held:
             _refuse(f"the step {order.path!r} is {state.status.value}; nobody need decide")
+        if state.decision is not None:
+            _refuse(f"the step {order.path!r} has a decision already")
+        if order.input is not None and state.type in CONTROL_KINDS:
+            _refuse(f"a {state.type} step has no 'with'", ErrorCode.INVALID_INPUT)
+        _check_size(order.input, "the input")
+        _check_size(order.output, "the output")
 
     async def decide(self, order: Decide) -> RunStatus:
         """Hand the decision to the step."""
@@ -46,7 +61,8 @@ class Operator:
     def check_respond(self, order: Respond) -> None:
         """Refuse an answer that is late, from somebody else, given before, or not as the form."""
         state = self._step(order.path)
-        if state.type != "approval" or state.status.done or state.data is None:
+        asks = state.type == "approval" and not state.status.done and not state.held
+        if not asks or state.data is None or state.choice is not None:
             _refuse(f"the step {order.path!r} asks for no answer")
         if order.by not in state.data["assignees"]:
             _refuse(f"{order.by!r} is not asked here", ErrorCode.FORBIDDEN)
@@ -55,7 +71,8 @@ class Operator:
         try:
             check_input(state.data["form"], order.data)
         except InputError as error:
-            _refuse(error.message, ErrorCode.INVALID_INPUT)
+            _refuse(error.message, ErrorCode.INVALID_INPUT, error.problems)
+        _check_size(order.data, "the answer")
 
     async def respond(self, order: Respond) -> RunStatus:
         """Add the answer."""
@@ -66,10 +83,11 @@ class Operator:
 
     # -- vars --------------------------------------------------------------------------------
 
-    def check_set_vars(self, _order: SetVars) -> None:
+    def check_set_vars(self, order: SetVars) -> None:
         """Refuse it while steps run: they may be reading the values."""
         if self._run.recorder.status() != RunStatus.PAUSED:
             _refuse("vars can be changed while the run is paused")
+        _check_size({**self._run.state.vars, **order.vars}, "vars")
 
     async def set_vars(self, order: SetVars) -> RunStatus:
         """Change the values."""
@@ -83,8 +101,11 @@ class Operator:
         self._check_open()
         state = self._step(order.path)
         definition = self._run.start.definition
-        if state.id not in {step.id for _, step in walk(definition.steps)}:
-            _refuse("a run goes back to a step of 'steps' only")
+        steps = {step.id: step for _, step in walk(definition.steps)}
+        if state.id not in steps or state.id in asides(steps.values()):
+            _refuse("a run goes back to a step of 'steps' that is part of its course")
+        if self._run.state.goal is not None:
+            _refuse("the run has reached its goal")
 
     async def rewind(self, order: Rewind) -> RunStatus:
         """Bring the walk to a boundary; `go_back` does the rest."""
@@ -92,34 +113,28 @@ class Operator:
         self._run.quiescing = True
         return self._run.recorder.status()
 
+    @property
+    def rewinding(self) -> bool:
+        """True while a rewind is accepted and not carried out."""
+        return self._target is not None
+
     def go_back(self) -> bool:
         """Carry out a rewind; True when the run goes on here, False when it continues as new."""
-        if self._target is not None:
-            self._reset(self._target)
-            self._target = None
-            self._run.state.rounds += 1
-            self._run.quiescing = self._version is not None
-            self._run.check_history()
-            return not self._run.quiescing
-        return False
-
-    def _reset(self, target: str) -> None:
-        run = self._run
-        prefix = target.removesuffix(run.state.steps[target].id)
-        again, around = dependents(run.start.definition.steps, run.state.steps[target].id)
-        for path, state in list(run.state.steps.items()):
-            if state.id in again and path.startswith(_shared(prefix, path)):
-                run.forget(path)
-        for path, state in run.state.steps.items():
-            if state.id in around and target.startswith(path.removesuffix(state.id)):
-                _reopen(state)
-                run.recorder.touch(path)
+        if self._target is None:
+            return False
+        rewind(self._run, self._target)
+        self._target = None
+        self._run.quiescing = self._version is not None
+        self._run.check_history()
+        return not self._run.quiescing
 
     # -- another version ---------------------------------------------------------------------
 
     def check_migrate(self, order: Migrate) -> None:
         """Refuse a version in which a begun step is missing or another."""
         self._check_open()
+        if self._run.start.batch is not None:
+            _refuse("a batch of items goes with the run it belongs to")
         if order.definition.name != self._run.start.definition.name:
             _refuse("a run stays in its definition", ErrorCode.INVALID_INPUT)
         verdict = compatibility(self._run.state, order.definition, order.mapping)
@@ -147,6 +162,7 @@ class Operator:
             return None
         for old, new in order.mapping.items():
             run.rename(old, new)
+        run.state.moved_from = run.start.version
         update = {
             "definition": order.definition,
             "version": order.version,
@@ -167,24 +183,16 @@ class Operator:
         return state
 
 
-def _shared(prefix: str, path: str) -> str:
-    """Give the longest loop prefix that the target and a path have in common."""
-    end = 0
-    for index, (left, right) in enumerate(zip(prefix, path, strict=False)):
-        if left != right:
-            break
-        if left == ".":
-            end = index + 1
-    return prefix[:end]
+def _check_size(value: Any, what: str) -> None:
+    """Refuse what a run could not carry."""
+    try:
+        check_size(value, MAX_OUTPUT_BYTES, what)
+    except LimitError as error:
+        _refuse(error.message, ErrorCode.LIMIT_EXCEEDED)
 
 
-def _reopen(state: StepState) -> None:
-    state.status = StepStatus.RUNNING
-    state.output = None
-    state.finished_at = state.until = state.note = None
-    if state.type == "parallel":
-        state.data = None
-
-
-def _refuse(message: str, code: str = ErrorCode.CONFLICT) -> NoReturn:
-    raise ApplicationError(message, type=code, non_retryable=True)
+def _refuse(
+    message: str, code: str = ErrorCode.CONFLICT, problems: Sequence[Problem] = ()
+) -> NoReturn:
+    details = [problem.model_dump(mode="json") for problem in problems]
+    raise ApplicationError(message, details, type=code, non_retryable=True)

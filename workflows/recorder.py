@@ -7,10 +7,11 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from workflows.search import RUN_STATUS
+from workflows.search import DEFINITION_VERSION, RUN_STATUS
 
 with workflow.unsafe.imports_passed_through():
     from schemas.run import (
+        FinalOutcome,
         Projection,
         RunStart,
         RunState,
@@ -46,6 +47,8 @@ class Recorder:
         self._inline = 0
         self.recorded = RunStatus.RUNNING
         self.unwinding = False
+        # The end that this very execution has written before it had to decide again.
+        self.ended: FinalOutcome | None = None
 
     def touch(self, path: str) -> None:
         """Mark a step as changed."""
@@ -70,7 +73,7 @@ class Recorder:
 
     async def catch_up(self) -> None:
         """Flush when the run's status is no longer what was last sent: it woke up, say."""
-        if self.status() != self.recorded:
+        if self.status() != self.recorded or self._state.moved_from is not None:
             await self.flush()
 
     async def flush(self, *, queued: bool = False) -> None:
@@ -83,13 +86,13 @@ class Recorder:
     async def _flush(self, *, queued: bool) -> None:
         async with self._lock:
             status = self.status()
-            if not self._dirty and not self._released and status == self.recorded and not queued:
+            if self._is_told(status) and not queued:
                 return
             projection = self._projection(status)
             self._publish_status(status)
             payload = projection.model_dump(mode="json", exclude_none=True)
             if queued:
-                await workflow.execute_activity(
+                answer = await workflow.execute_activity(
                     RECORD,
                     payload,
                     activity_id=f"record-{self._state.generation}-{projection.seq}",
@@ -98,7 +101,7 @@ class Recorder:
                     retry_policy=LOCAL_RETRY,
                 )
             else:
-                await workflow.execute_local_activity(
+                answer = await workflow.execute_local_activity(
                     RECORD,
                     payload,
                     activity_id=f"record-{self._state.generation}-{projection.seq}",
@@ -107,11 +110,17 @@ class Recorder:
                     local_retry_threshold=LOCAL_RETRY_THRESHOLD,
                 )
             self.recorded = status
+            if isinstance(answer, dict) and "ended" in answer:
+                self.ended = FinalOutcome.model_validate(answer["ended"])
             for record in projection.steps:
                 kept = self._state.steps.get(record.path)
                 if kept is not None and kept.status.done:
                     # Parameters are needed for the projection only; the carried state stays small.
                     kept.input = None
+
+    def _is_told(self, status: RunStatus) -> bool:
+        moved = self._state.moved_from is not None
+        return not (self._dirty or self._released or moved) and status == self.recorded
 
     def status(self) -> RunStatus:
         """Give the run's status; that of an open run follows from its steps."""
@@ -140,6 +149,10 @@ class Recorder:
             state.status = status
         paths, self._dirty = list(self._dirty), {}
         released, self._released = self._released, []
+        version = None
+        if state.moved_from is not None:
+            version, state.moved_from = self._start.version, None
+            workflow.upsert_search_attributes([DEFINITION_VERSION.value_set(version)])
         waiting = [step for step in state.steps.values() if step.status == StepStatus.WAITING]
         deadlines = [step.until for step in waiting if step.until is not None]
         return Projection(
@@ -152,6 +165,7 @@ class Recorder:
             error=state.error,
             waiting_for="; ".join(step.note or step.id for step in waiting[:5]) or None,
             until=min(deadlines, default=None),
+            version=version,
         )
 
     def _publish_status(self, status: RunStatus) -> None:
@@ -169,7 +183,9 @@ _RECORDED = tuple(StepRecord.model_fields)
 def _holds_others(step: StepState) -> bool:
     """True for a step that waits for the steps inside it: its own status tells nothing."""
     recovering = step.error is not None and step.status == StepStatus.RUNNING
-    return recovering or (step.type in _CONTAINERS and step.status != StepStatus.WAITING)
+    # Its time is over, and the steps of `on_timeout` run.
+    late = step.type == "wait" and step.choice is not None
+    return recovering or late or (step.type in _CONTAINERS and step.status != StepStatus.WAITING)
 
 
 def _record(step: StepState) -> StepRecord:

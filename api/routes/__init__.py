@@ -9,6 +9,7 @@ from api.routes import (
     health,
     leads,
     metrics,
+    migrations,
     run_control,
     run_events,
     runs,
@@ -23,6 +24,7 @@ api_router = APIRouter()
 for _module in (
     definitions,
     versions,
+    migrations,
     runs,
     run_control,
     signals,

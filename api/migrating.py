@@ -1,0 +1,82 @@
+"""Moving open runs to another version: first what it would mean, then, if confirmed, doing it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.models.migrations import RunMigration
+from api.publishing import definition_of
+from db import audit
+from db.definitions import Version
+from db.engine import Database
+from db.runs import Run
+from schemas.actions import Catalogue, action_timeouts
+from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
+from schemas.migration import Fit, compatibility
+from schemas.operations import Migrate
+from workflows.gateway import Gateway
+
+# Updates under way at once: a worker answers some hundreds a second.
+_SIDE_BY_SIDE = 20
+
+
+@dataclass(frozen=True)
+class Migrator:
+    """Migrates runs to one version."""
+
+    database: Database
+    gateway: Gateway
+    catalogue: Catalogue
+    version: Version
+    mapping: Mapping[str, str]
+    actor: str = "api_key"
+
+    async def all(self, runs: list[Run], *, confirm: bool) -> list[RunMigration]:
+        """Classify each run, and migrate those that fit if that is confirmed."""
+        places = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def one(run: Run) -> RunMigration:
+            async with places:
+                return await self.one(run, confirm=confirm)
+
+        return list(await asyncio.gather(*(one(run) for run in runs)))
+
+    async def one(self, run: Run, *, confirm: bool) -> RunMigration:
+        """Classify a run by what it has begun; a run that does not answer is blocked."""
+        try:
+            state = await self.gateway.state(run.workflow_id)
+        except (UnavailableError, NotFoundError, ConflictError) as error:
+            return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=[error.message])
+        if state.status.terminal:
+            return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=["the run has ended"])
+        verdict = compatibility(state, definition_of(self.version), self.mapping)
+        found = RunMigration(id=run.id, fit=verdict.fit, reasons=verdict.reasons)
+        if confirm and found.fit != Fit.BLOCKED:
+            await self._migrate(run, found)
+        return found
+
+    async def _migrate(self, run: Run, found: RunMigration) -> None:
+        order = Migrate(
+            definition=definition_of(self.version),
+            version=self.version.version,
+            mapping=dict(self.mapping),
+            timeouts=action_timeouts(self.catalogue),
+            by=self.actor,
+        )
+        try:
+            await self.gateway.order(run.workflow_id, order)
+        except SojournError as error:
+            found.reasons.append(error.message)
+            if not isinstance(error, UnavailableError):
+                found.fit = Fit.BLOCKED
+            return
+        found.migrated = True
+        async with self.database.session() as session:
+            audit.add(
+                session,
+                run.workspace,
+                actor=self.actor,
+                action="run.migrate",
+                subject=run.id,
+                data={"from": run.version, "to": self.version.version},
+            )
