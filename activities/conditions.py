@@ -17,6 +17,8 @@ from schemas import expressions
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, ExpressionError, NotFoundError, SojournError
 from schemas.steps_flow import HOLDOUT
+from schemas.steps_wait import Window
+from schemas.windows import next_open
 
 
 def build(services: Services) -> list[Callable[..., Any]]:
@@ -41,7 +43,11 @@ def build(services: Services) -> list[Callable[..., Any]]:
     async def assign(salt: str, key: str, variants: list[Any], holdout: float) -> str:
         return variant_of(salt, key, variants, holdout)
 
-    return [verdict, choose, check, assign]
+    @activity.defn(name="opening")
+    async def opening(window: dict[str, Any], timezone: str, moment: str) -> str:
+        return _told(lambda: opens_at(window, timezone, moment))
+
+    return [verdict, choose, check, assign, opening]
 
 
 def decide(expression: str, variables: Mapping[str, Any]) -> bool:
@@ -88,6 +94,15 @@ def variant_of(salt: str, key: str, variants: list[Any], holdout: float) -> str:
         if point < 0:
             return name
     raise AssertionError("the point lies below the sum of the weights")
+
+
+def opens_at(window: dict[str, Any], timezone: str, moment: str) -> str:
+    """Give when a delay's window is open from a moment on; both moments are RFC 3339.
+
+    Recorded because the rules of time zones change: a replay must not judge by newer ones.
+    """
+    found = next_open(Window.model_validate(window), timezone, datetime.fromisoformat(moment))
+    return found.isoformat()
 
 
 def _told(work: Callable[[], Any]) -> Any:

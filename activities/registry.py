@@ -25,7 +25,17 @@ from schemas.steps import CONTROL_KINDS
 __all__ = ["Action", "ActionError", "Registry", "action", "load"]
 
 ENTRY_POINTS = "sojourn.actions"
-INTERNAL = ("verdict", "choose", "check", "assign", "record", "request_cancel")
+INTERNAL = (
+    "verdict",
+    "choose",
+    "check",
+    "assign",
+    "opening",
+    "record",
+    "request_cancel",
+    "open_run",
+    "open_batch",
+)
 _MARK = "__sojourn_action__"
 
 ActionFunction = Callable[[Any, ActionContext], Awaitable[BaseModel]]
@@ -123,13 +133,14 @@ class Registry:
     def activities(self, services: Services) -> list[Callable[..., Any]]:
         """Give every Temporal activity of a worker: all actions, then the interpreter's own."""
         # Imported here: these modules use this one's types.
-        from activities import conditions, control, records
+        from activities import conditions, control, records, sub_runs
 
         return [
             *(_activity(entry, services) for entry in self._actions.values()),
             *conditions.build(services),
             *records.build(services),
             *control.build(),
+            *sub_runs.build(services),
         ]
 
 

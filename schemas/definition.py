@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from schemas.policies import Defaults, Limits, Priority, Strict
 from schemas.step_base import EventType, Expression, StepBase, StepLists
 from schemas.steps import DEFINITION_NAME, Step
+from schemas.steps_wait import Zone
 
 DefinitionName = Annotated[str, Field(pattern=DEFINITION_NAME)]
 MAX_BYTES = 512 * 1024
@@ -38,7 +39,7 @@ class Definition(Strict):
     defaults: Defaults = Field(default_factory=Defaults)
     limits: Limits = Field(default_factory=Limits)
     priority: Priority = 3
-    timezone: str = Field(
+    timezone: Zone = Field(
         default="UTC", description="IANA zone of the run's windows; may hold {{ }}"
     )
     compensation: Literal["full", "selective"] = Field(

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.durations import Duration
+from schemas.errors import ExpressionError
 from schemas.policies import Strict
 from schemas.step_base import EventType, Expression, OnTimeout, StepBase, StepLists
+from schemas.zones import load_zone
 
 if TYPE_CHECKING:
     from schemas.steps import Step
@@ -15,6 +17,19 @@ SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def check_zone(name: str) -> str:
+    """Refuse a name that is no zone; a template is judged at run time. Raises ValueError."""
+    if "{{" not in name:
+        try:
+            load_zone(name)
+        except ExpressionError as error:
+            raise ValueError(error.message) from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(check_zone)]
 
 
 class Window(Strict):
@@ -28,7 +43,7 @@ class Window(Strict):
     days: Annotated[list[Day], Field(min_length=1)] = Field(default_factory=lambda: list(DAYS))
     from_: ClockTime = Field(default="00:00", alias="from")
     to: ClockTime = "24:00"
-    timezone: str | None = None
+    timezone: Zone | None = None
 
 
 class Delay(StepBase):
@@ -151,6 +166,11 @@ class Approval(StepBase):
     def _whole(self) -> Self:
         if self.timeout is None and "on_timeout" in self.model_fields_set:
             raise ValueError("'on_timeout' needs 'timeout'")
+        later = self.escalate.to if self.escalate else []
+        if isinstance(self.assignees, list) and isinstance(later, list):
+            people = len({*self.assignees, *later})
+            if "{{" not in str(self.assignees) + str(later) and self.approvals > people:
+                raise ValueError(f"{self.approvals} approvals need as many people, not {people}")
         return self
 
     def visible_lists(self) -> StepLists:

@@ -32,9 +32,14 @@ async def hold(run: Execution, state: StepState) -> bool:
         run.keep(state)
         return False
     state.error = None
-    state.choice = state.data = state.until = None
+    state.input = state.choice = state.data = state.until = None
+    if decision.input is not None:
+        # Another request: the receiver must not take it for the one that it knows by its key.
+        run.state.rounds += 1
+        state.round = run.state.rounds
     state.override = decision.input
-    state.status = StepStatus.RUNNING
+    # Its guard is judged again too: the operator may have changed what it reads.
+    state.status = StepStatus.PENDING
     run.forget_inside(state.path)
     await run.recorder.catch_up()
     return True

@@ -16,6 +16,8 @@ with workflow.unsafe.imports_passed_through():
 
 # Errors after which nobody knows whether the step has taken effect.
 _IN_DOUBT = frozenset({ErrorCode.STEP_TIMEOUT, ErrorCode.TIMEOUT, ErrorCode.DELIVERY_UNKNOWN})
+# What they wait for did not come: that has no effect.
+_IDLE = frozenset({"wait", "approval"})
 
 
 def register(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
@@ -26,20 +28,33 @@ def register(run: Execution, step: Step, state: StepState, frame: Frame) -> None
     run.state.undo.append(entry)
 
 
-def settle(run: Execution, step: Step, state: StepState) -> None:
-    """Count a step's end: its compensation is due if it took effect, or may have."""
-    took_effect = state.status == StepStatus.COMPLETED or (
-        state.error is not None and state.error.code in _IN_DOUBT
-    )
+def took_effect(run: Execution, state: StepState) -> None:
+    """Count a step's effect: from now on its compensation is due, before all others."""
     entries = run.state.undo
-    if step.compensate and took_effect:
-        last = max((entry.order for entry in entries), default=0)
-        for entry in entries:
-            if entry.path == state.path and entry.order == 0:
-                entry.order = last + 1
-    completed = state.status == StepStatus.COMPLETED
-    if step.savepoint and completed and run.start.definition.compensation == "selective":
-        run.state.undo = [entry for entry in entries if entry.order == 0]
+    for entry in entries:
+        if entry.path == state.path:
+            last = max((other.order for other in entries if other is not entry), default=0)
+            entry.order = last + 1
+
+
+def failed(run: Execution, state: StepState) -> None:
+    """Count a failure after which the step may have taken effect."""
+    error = state.error
+    if error is None or error.code not in _IN_DOUBT:
+        return
+    source = run.state.steps.get(error.step or state.path, state)
+    if source.type not in _IDLE:
+        took_effect(run, state)
+
+
+def settle(run: Execution, step: Step, state: StepState) -> None:
+    """Count a step's end: the order of compensation is that of completion."""
+    if state.status != StepStatus.COMPLETED:
+        return
+    if step.compensate:
+        took_effect(run, state)
+    if step.savepoint and run.start.definition.compensation == "selective":
+        run.state.undo = [entry for entry in run.state.undo if entry.order == 0]
 
 
 def due(run: Execution) -> list[Undo]:

@@ -16,7 +16,7 @@ from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.holding import hold
 from workflows.tasks import Task, first_done
-from workflows.unwinding import Quiesce, RunFailed, StopRun
+from workflows.unwinding import RunFailed, StopRun
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
@@ -70,7 +70,13 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
     state = run.state.steps.get(path)
     if state is not None and state.status.done:
         return
-    await run.gate()
+    try:
+        await run.gate()
+    except asyncio.CancelledError:
+        if state is not None:
+            _cut_off(state)
+            run.recorder.touch(path)
+        raise
     if state is None:
         state = StepState(path=path, id=step.id, type=step.type, title=step.title)
         state.round = run.state.rounds
@@ -78,32 +84,34 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
         run.state.steps[path] = state
     run.recorder.touch(path)
     try:
-        if not await _passes(run, step, state, frame):
-            state.status = StepStatus.SKIPPED
-        else:
-            await _attempt(run, step, state, frame)
+        await _attempt(run, step, state, frame)
     except StopRun:
         # The stop itself, and the steps around it: they are at their end with the run.
         state.status = StepStatus.COMPLETED
         state.finished_at = workflow.now()
         raise
-    except SojournError:
-        undo.settle(run, step, state)
-        raise
-    except Quiesce:
-        raise
     except asyncio.CancelledError:
-        state.status = StepStatus.CANCELLED
-        state.finished_at = workflow.now()
-        state.held = False
+        _cut_off(state)
         raise
     finally:
         run.recorder.touch(path)
     state.finished_at = workflow.now()
     undo.settle(run, step, state)
     # A cancel that came while an activity was finishing well would be lost otherwise.
-    if workflow.cancellation_reason() is not None and not run.unwinding:
+    if _is_cancelled() or (workflow.cancellation_reason() is not None and not run.unwinding):
         raise asyncio.CancelledError
+
+
+def _is_cancelled() -> bool:
+    """True once this task was told to stop: the loser of a race, a neighbour of a failure."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _cut_off(state: StepState) -> None:
+    state.status = StepStatus.CANCELLED
+    state.finished_at = workflow.now()
+    state.held = False
 
 
 async def _passes(run: Execution, step: Step, state: StepState, frame: Frame) -> bool:
@@ -112,30 +120,32 @@ async def _passes(run: Execution, step: Step, state: StepState, frame: Frame) ->
         return True
     if state.status != StepStatus.PENDING:
         return True
-    try:
-        return await run.verdict(step.if_, frame, f"{state.path}.if", f"if {step.if_}")
-    except SojournError as error:
-        _keep_error(state, error)
-        return True
+    return await run.verdict(step.if_, frame, f"{state.path}.if", f"if {step.if_}")
 
 
 async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
-    """Run the body until it succeeds, or its error is dealt with; raises RunFailed."""
+    """Run guard and body until they succeed, or their error is dealt with; raises RunFailed."""
     while True:
         if state.error is None:
             try:
+                if not await _passes(run, step, state, frame):
+                    state.status = StepStatus.SKIPPED
+                    return None
                 return await _body(run, step, state, frame)
             except SojournError as error:
                 _keep_error(state, error)
+                undo.failed(run, state)
         assert state.error is not None, "what failed has an error"
         does = step.error_action(state.error.code)
         if does == "continue":
             _fail(state)
             return None
         if does == "pause":
-            if await hold(run, state):
-                continue
-            return None
+            if not await hold(run, state):
+                return None
+            # A paused run starts nothing, this step neither.
+            await run.gate()
+            continue
         if isinstance(does, str):
             _fail(state)
             raise RunFailed(state.error)
@@ -160,12 +170,12 @@ async def _fall_back(run: Execution, steps: Sequence[Step], state: StepState, fr
     inner = frame.naming({"error": state.error.model_dump(mode="json")})
     try:
         state.output = await run_list(run, steps, inner)
+        run.keep(state)
     except SojournError as error:
         _keep_error(state, error)
         _fail(state)
         raise RunFailed(state.error) from error
     state.status = StepStatus.COMPLETED
-    run.keep(state)
 
 
 async def _body(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
@@ -173,6 +183,9 @@ async def _body(run: Execution, step: Step, state: StepState, frame: Frame) -> N
         state.status = StepStatus.RUNNING
         undo.register(run, step, state, frame)
     output = await run.run_step(run, step, state, frame)
+    if step.compensate:
+        # Also when what follows fails: an output too large does not unsend a mail.
+        undo.took_effect(run, state)
     state.output = output
     state.status = StepStatus.COMPLETED
     state.note = state.until = None

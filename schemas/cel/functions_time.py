@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from importlib import resources
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from schemas.cel.budget import Evaluation
 from schemas.cel.registry import Function
 from schemas.errors import ExpressionError
+from schemas.zones import load_zone, moment_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
@@ -19,7 +17,9 @@ _RFC3339: Final = re.compile(
 )
 _DURATION_PART: Final = re.compile(r"([0-9]{0,20})(\.[0-9]{0,20})?(ns|us|ms|s|m|h)")
 _OFFSET: Final = re.compile(r"([+-]?)([0-9]{1,2}):([0-9]{1,2})")
-_ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(?:/[A-Za-z0-9_+-]{1,31}){0,2}")
+_WALL: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?"
+)
 _NANOSECONDS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -64,6 +64,24 @@ def _timestamp(evaluation: Evaluation, text: str) -> datetime:
         raise ExpressionError("the timestamp is out of range") from None
 
 
+def _wall_clock(evaluation: Evaluation, text: str, zone: str) -> datetime:
+    """Read a wall clock's time: `2026-03-29T02:30` in `Europe/Berlin`, or at an offset."""
+    evaluation.charge(16)
+    match = _WALL.fullmatch(text.strip()) if len(text) <= 80 else None
+    if match is None:
+        raise ExpressionError("the string is not a local time", hint="write it as 2026-01-31T09:00")
+    try:
+        # Naive on purpose: what a clock on a wall shows.
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+        wall = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
+        offset = _offset(zone)
+        if offset is not None:
+            return wall.replace(tzinfo=UTC) - offset
+        return moment_of(wall, load_zone(zone))
+    except (ValueError, OverflowError):
+        raise ExpressionError("the timestamp is out of range") from None
+
+
 def _from_epoch(_: Evaluation, seconds: int) -> datetime:
     try:
         return _EPOCH + timedelta(seconds=seconds)
@@ -99,35 +117,25 @@ def _no_duration() -> ExpressionError:
     return ExpressionError("the string is not a duration", hint="write it as 1h30m or 90s")
 
 
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    """Load a zone of the installed tzdata, never the machine's own, so that replays agree."""
-    if _ZONE.fullmatch(name) is not None:
-        file = resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
-        if file.is_file():
-            with file.open("rb") as data:
-                try:
-                    return ZoneInfo.from_file(data, key=name)
-                except ValueError:
-                    raise _no_zone() from None
-    raise _no_zone()
-
-
-def _no_zone() -> ExpressionError:
-    return ExpressionError("unknown time zone", hint="write it as Europe/Berlin or +02:00")
+def _offset(zone: str) -> timedelta | None:
+    """Read `+02:00`, and UTC by name; None for what must be an IANA name."""
+    if zone in ("", "UTC"):
+        return timedelta(0)
+    match = _OFFSET.fullmatch(zone)
+    if match is None:
+        return None
+    distance = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return -distance if match[1] == "-" else distance
 
 
 def _local(evaluation: Evaluation, moment: datetime, zone: str) -> datetime:
     """Return the wall clock's reading in a zone, an offset such as `+02:00`, or UTC."""
     evaluation.charge(4)
-    match = _OFFSET.fullmatch(zone)
+    offset = _offset(zone)
     try:
-        if zone in ("", "UTC"):
-            return moment.astimezone(UTC)
-        if match is None:
-            return moment.astimezone(_zone(zone))
-        distance = timedelta(hours=int(match[2]), minutes=int(match[3]))
-        return moment.astimezone(UTC) + (-distance if match[1] == "-" else distance)
+        if offset is None:
+            return moment.astimezone(load_zone(zone))
+        return moment.astimezone(UTC) + offset
     except OverflowError:
         raise ExpressionError("the timestamp is out of range") from None
 
@@ -224,6 +232,7 @@ TIME_FUNCTIONS: Final = (
         "timestamp",
         {
             ("string",): (_timestamp, "timestamp"),
+            ("string", "string"): (_wall_clock, "timestamp"),
             ("int",): (_from_epoch, "timestamp"),
             ("timestamp",): (lambda _, value: value, "timestamp"),
         },

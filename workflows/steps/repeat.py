@@ -44,7 +44,7 @@ async def run(run: Execution, step: Repeat, state: StepState, frame: Frame) -> A
             await run.wait(lambda: False, state.until, f"{step.id}: every {step.every}")
             state.status = StepStatus.RUNNING
         if index > 0:
-            run.forget(f"{frame.prefix}{step.id}[{index - 1}].")
+            run.leave(f"{frame.prefix}{step.id}[{index - 1}].")
         progress.update(index=index + 1, judged=False)
     state.data = None
     return progress["output"]

@@ -272,6 +272,7 @@ def test_the_worker_gets_every_activity(
         "choose",
         "check",
         "assign",
+        "opening",
         "record",
         "request_cancel",
     }
