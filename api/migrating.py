@@ -16,8 +16,9 @@ from schemas.migration import Fit, compatibility
 from schemas.operations import Migrate
 from workflows.gateway import Gateway
 
-# Updates under way at once: a worker answers some hundreds a second.
-_SIDE_BY_SIDE = 20
+# Many runs are asked at once: a worker may have to replay each of them first.
+_SIDE_BY_SIDE = 8
+_DEADLINE = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Migrator:
     async def one(self, run: Run, *, confirm: bool) -> RunMigration:
         """Classify a run by what it has begun; a run that does not answer is blocked."""
         try:
-            state = await self.gateway.state(run.workflow_id)
+            state = await self.gateway.state(run.workflow_id, deadline=_DEADLINE)
         except (UnavailableError, NotFoundError, ConflictError) as error:
             return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=[error.message])
         if state.status.terminal:
@@ -64,7 +65,7 @@ class Migrator:
             by=self.actor,
         )
         try:
-            await self.gateway.order(run.workflow_id, order)
+            await self.gateway.order(run.workflow_id, order, deadline=_DEADLINE)
         except SojournError as error:
             found.reasons.append(error.message)
             if not isinstance(error, UnavailableError):

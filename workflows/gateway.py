@@ -202,7 +202,9 @@ class Gateway:
         handle = self._client.get_workflow_handle(workflow_id)
         await self._within(handle.signal(name, args=list(args)))
 
-    async def order(self, workflow_id: str, order: Order) -> RunStatus:
+    async def order(
+        self, workflow_id: str, order: Order, *, deadline: float | None = None
+    ) -> RunStatus:
         """Have a run carry out an operator's order, as an update; gives the status it has then.
 
         A refusal is raised as the run words it: ConflictError, NotFoundError, InputError, or a
@@ -212,7 +214,8 @@ class Gateway:
         handle = self._client.get_workflow_handle(workflow_id)
         name = _UPDATES[type(order)]
         try:
-            return await self._within(handle.execute_update(name, order, result_type=RunStatus))
+            update = handle.execute_update(name, order, result_type=RunStatus)
+            return await self._within(update, deadline=deadline)
         except WorkflowUpdateFailedError as failure:
             raise _refusal(failure) from failure
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
