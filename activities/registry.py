@@ -33,6 +33,7 @@ INTERNAL = (
     "opening",
     "record",
     "request_cancel",
+    "subscribe",
     "open_run",
     "open_batch",
 )
@@ -133,7 +134,7 @@ class Registry:
     def activities(self, services: Services) -> list[Callable[..., Any]]:
         """Give every Temporal activity of a worker: all actions, then the interpreter's own."""
         # Imported here: these modules use this one's types.
-        from activities import conditions, control, records, sub_runs
+        from activities import conditions, control, records, sub_runs, subscribing
 
         return [
             *(_activity(entry, services) for entry in self._actions.values()),
@@ -141,6 +142,7 @@ class Registry:
             *records.build(services),
             *control.build(),
             *sub_runs.build(services),
+            *subscribing.build(services),
         ]
 
 

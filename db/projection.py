@@ -9,6 +9,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import clean_text, dump_json, now
+from db.event_waits import close_run
 from db.run_steps import RunStep
 from db.run_table import OPEN, Run
 from schemas.errors import InputError
@@ -56,6 +57,18 @@ RETURNING id
 """  # noqa: S608 - constants of this module
 
 
+# A wait is over with its step, or with the run.
+_CLOSE_WAITS = """
+closed AS (
+    UPDATE event_waits SET open = false FROM hit
+    WHERE event_waits.run_id = hit.id AND event_waits.open
+)
+"""
+_CLOSE_STEPS = _CLOSE_WAITS.replace(
+    "event_waits.open\n", "event_waits.open AND step = ANY(CAST(:waits AS text[]))\n"
+)
+
+
 def _with_steps() -> str:
     arrays = ", ".join(f"CAST(:s_{name} AS {kind}[])" for name, kind in _COLUMNS.items())
     values = ", ".join(
@@ -69,18 +82,24 @@ def _with_steps() -> str:
         if name != "path"
     )
     return f"""
-WITH hit AS ({_UPDATE}), written AS (
+written AS (
     INSERT INTO run_steps (run_id, workspace, position, {", ".join(_COLUMNS)})
     SELECT hit.id, CAST(:workspace AS text), CAST(:base AS bigint) + step.place, {values}
     FROM hit CROSS JOIN unnest({arrays}) WITH ORDINALITY AS step ({", ".join(_COLUMNS)}, place)
     ON CONFLICT (run_id, path) DO UPDATE SET {changes}
 )
-SELECT id FROM hit
 """  # noqa: S608 - constants of this module
 
 
+def _statement(*parts: str) -> sa.TextClause:
+    return sa.text(f"WITH {', '.join((f'hit AS ({_UPDATE})', *parts))} SELECT id FROM hit")  # noqa: S608
+
+
 _RUN_ONLY = sa.text(_UPDATE)
-_RUN_AND_STEPS = sa.text(_with_steps())
+_RUN_AND_STEPS = _statement(_with_steps())
+_RUN_STEPS_AND_WAITS = _statement(_with_steps(), _CLOSE_STEPS)
+_END = _statement(_CLOSE_WAITS)
+_END_AND_STEPS = _statement(_with_steps(), _CLOSE_WAITS)
 
 
 async def project(
@@ -111,14 +130,21 @@ async def project(
         "now": moment,
         "finished_at": moment if projection.status.terminal else None,
     }
-    statement = _RUN_ONLY
+    ends = projection.status.terminal
+    statement = _END if ends else _RUN_ONLY
     if projection.steps:
-        statement = _RUN_AND_STEPS
+        statement = _END_AND_STEPS if ends else _RUN_AND_STEPS
         parameters["base"] = projection.seq * _STRIDE
         # ON CONFLICT may touch a row once only: of two records of one step the later counts.
         rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
         for name in _COLUMNS:
             parameters[f"s_{name}"] = [row[name] for row in rows]
+        over = [
+            row["path"] for row in rows if row["type"] == "wait" and StepStatus(row["status"]).done
+        ]
+        if over and not ends:
+            statement = _RUN_STEPS_AND_WAITS
+            parameters["waits"] = over
     return (await connection.execute(statement, parameters)).first() is not None
 
 
@@ -188,6 +214,7 @@ async def close(
         .execution_options(synchronize_session=False)
     )
     await session.exec(open_steps)
+    await close_run(session, run_id)
     return True
 
 

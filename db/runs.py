@@ -90,8 +90,12 @@ async def insert_queued(
     priority: int = 3,
     lead_id: str | None = None,
     correlation_id: str | None = None,
+    trigger_id: str | None = None,
 ) -> Run:
-    """Store a run that Temporal does not know yet; `run_id` is made if none is given."""
+    """Store a run that Temporal does not know yet; `run_id` is made if none is given.
+
+    With `trigger_id` nobody is about to start it: the API looks for such rows.
+    """
     moment = now()
     identity = run_id or new_id()
     run = Run(
@@ -103,6 +107,7 @@ async def insert_queued(
         priority=priority,
         lead_id=lead_id,
         correlation_id=correlation_id,
+        trigger_id=trigger_id,
         workflow_id=workflow_id(workspace, definition, identity),
         created_at=moment,
         updated_at=moment,

@@ -266,6 +266,7 @@ def test_the_worker_gets_every_activity(
     assert names == {
         "ai",
         "email",
+        "emit",
         "http",
         "lead",
         "verdict",
@@ -275,6 +276,7 @@ def test_the_worker_gets_every_activity(
         "opening",
         "record",
         "request_cancel",
+        "subscribe",
     }
 
 
