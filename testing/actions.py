@@ -19,9 +19,11 @@ from schemas.actions import StepContext
 from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
 from schemas.policies import Retry
 from schemas.run import Lead
+from schemas.steps import ActionStep
 from schemas.validation import check_input
 from testing.cases import Attempt
 from testing.world import Mail, World
+from workflows.recorder import LOCAL_RETRY_THRESHOLD
 
 BOOKING_URL = "https://booking.example.com/meet"
 _NO_JITTER = Random(0)  # noqa: S311 - never drawn from: retries in tests have no jitter
@@ -41,29 +43,38 @@ def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
         step = StepContext.model_validate(context)
         info = activity.info()
         retry = Retry.model_validate(step.retry).model_copy(update={"jitter": False})
-        timed_out = False
+        world = world_of(step.run_id)
+        attempt: Attempt | None = None
         try:
             try:
                 parsed = entry.params.model_validate(params)
             except ValidationError as error:
                 raise invalid_input(entry.name, error) from error
-            world = world_of(step.run_id)
             attempt = world.next_attempt(step.path)
-            timed_out = attempt is not None and attempt.timeout is True
             result = _answer(entry, world, step.path, parsed.model_dump(by_alias=True), attempt)
         except SojournError as error:
-            failure = application_error(error, None if timed_out else retry, info.attempt)
+            late = attempt is not None and attempt.timeout is True
+            # A timeout is the server's: `only` and `except` have no say in it.
+            failure = application_error(error, None if late else retry, info.attempt)
             delay = backoff(retry, info.attempt, _NO_JITTER)
-            if timed_out:
-                delay += info.start_to_close_timeout or entry.timeout
-            # Local activities wait in real time: theirs is cut.
-            raise _delayed(failure, _AT_ONCE if info.is_local else delay) from error
+            if late:
+                delay += _timeout(entry, world, step.path)
+            raise _delayed(failure, delay) from error
         return {"attempt": info.attempt, "result": result}
 
     return run
 
 
+def _timeout(entry: Action, world: World, path: str) -> timedelta:
+    step = world.step(path)
+    own = step.timeout if isinstance(step, ActionStep) else None
+    return own or world.definition.defaults.timeout or entry.timeout
+
+
 def _delayed(failure: ApplicationError, delay: timedelta) -> ApplicationError:
+    """Give the failure with its delay; one too short for a timer would pass in real time."""
+    if delay <= LOCAL_RETRY_THRESHOLD:
+        delay = _AT_ONCE
     return ApplicationError(
         failure.message,
         *failure.details,
@@ -81,7 +92,7 @@ def _answer(
     if attempt is not None and attempt.error is not None:
         fault = attempt.error
         raise ActionError(fault.message, code=fault.code, retryable=fault.retryable)
-    given = attempt.result if attempt is not None else None
+    given = world.render(attempt.result) if attempt is not None else None
     if attempt is None and entry.name not in _FAKES:
         world.problems.append(
             f"the step {path!r} calls the action {entry.name!r}, which the case does not mock"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from schemas.durations import Duration
 from schemas.policies import Code, Strict
 from schemas.run import RunStatus, StepStatus
+from schemas.steps_wait import ClockTime, Day
 
 MAX_CASES = 1000
 _OUTCOME = {"result", "error", "timeout"}
@@ -174,13 +175,23 @@ class Expect(Strict):
         return RunStatus.FAILED if self.error is not None else RunStatus.COMPLETED
 
 
+class Begins(Strict):
+    """A time of the week; a run that depends on the day can start at it."""
+
+    day: Day
+    at: ClockTime = "09:00"
+    timezone: str = "UTC"
+
+
 class Case(Strict):
     """One run: what starts it, what the world answers, and what must come of it.
 
-    `mocks` and `checks` go by step path, else by step id.
+    `mocks` and `checks` go by step path, else by step id. Strings in `input` and `mocks` may hold
+    {{ CEL }} over `run.now`, the time of the start: "{{ run.now + days(30) }}".
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
+    begins: Begins | None = None
     input: dict[str, Any] = Field(default_factory=dict)
     lead: LeadGiven | None = None
     mocks: dict[str, Mock] = Field(default_factory=dict)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.durations import format_duration
 from schemas.operations import Decide, Respond, Rewind, SetVars
+from schemas.run import Event
 from testing.cases import AnswerAt, Case, EventAt, OperatorAt, SignalAt
 from testing.world import World
 
@@ -38,10 +39,10 @@ class Delivery:
             world.problems.append(f"{where} is refused: {error.cause}")
 
 
-def deliveries(case: Case) -> list[Delivery]:
+def deliveries(case: Case, client: Client) -> list[Delivery]:
     """Give all of a case's deliveries by their time; at the same time as they are written."""
     timed = [
-        *(_event(event, number) for number, event in enumerate(case.events)),
+        *(_event(event, client) for event in case.events),
         *(_signal(signal) for signal in case.signals),
         *(_answer(answer) for answer in case.answers),
         *(_order(order) for order in case.operators),
@@ -49,15 +50,20 @@ def deliveries(case: Case) -> list[Delivery]:
     return sorted(timed, key=lambda delivery: delivery.at)
 
 
-def _event(given: EventAt, number: int) -> Delivery:
+async def tell(client: Client, told: list[tuple[str, Event]]) -> None:
+    """Signal events to the runs that asked for them; one that has ended needs none."""
+    for workflow_id, event in told:
+        try:
+            await client.get_workflow_handle(workflow_id).signal(EVENT_SIGNAL, event)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+
+
+def _event(given: EventAt, client: Client) -> Delivery:
     async def send(handle: Handle, world: World, now: datetime) -> None:
-        for _, event in world.publish(given, number, now):
-            try:
-                await handle.signal(EVENT_SIGNAL, event)
-            except RPCError as error:
-                # An event is stored whether or not somebody still waits for it.
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
+        del handle
+        await tell(client, world.publish(given.type, given.key, given.data, now))
 
     return Delivery(given.at, f"the event {given.type!r}", send)
 

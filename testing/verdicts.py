@@ -5,14 +5,16 @@ from typing import Any
 
 from temporalio import activity
 
-from activities import control
+from activities import conditions, control
 from activities.conditions import decide, first_match, variant_of
 from activities.errors import ActionError
 from activities.execution import application_error
 from activities.records import changes
+from activities.services import Services
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, SojournError
 from schemas.run import Projection
+from testing import sub_runs
 from testing.world import World
 
 CurrentWorld = Callable[[], World]
@@ -55,7 +57,26 @@ def build(world_now: CurrentWorld, hold: Hold) -> list[Callable[..., Any]]:
     async def subscribe(request: dict[str, Any]) -> list[Any]:
         return [event.model_dump(mode="json") for event in world_now().subscribe(request)]
 
-    return [verdict, choose, assign, check, record, subscribe, *control.build()]
+    @activity.defn(name="open_run")
+    async def open_run(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return sub_runs.open_mocked(world_now(), request)
+        except SojournError as error:
+            raise application_error(error) from error
+
+    @activity.defn(name="open_batch")
+    async def open_batch(request: dict[str, Any]) -> None:
+        world_now().parts.add(request["run_id"])
+
+    own = [verdict, choose, assign, check, record, subscribe, open_run, open_batch]
+    replaced = {_name(function) for function in own}
+    # The others decide by their arguments alone.
+    pure = [each for each in conditions.build(Services()) if _name(each) not in replaced]
+    return [*own, *pure, *control.build()]
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__temporal_activity_definition").name)
 
 
 def _checked(world: World, name: str, path: str) -> bool:

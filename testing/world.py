@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from schemas import expressions
 from schemas.definition import Definition
 from schemas.run import Event, Lead, Projection, RunStatus, StepRecord
 from schemas.step_base import StepBase
-from testing.cases import Attempt, Case, EventAt
+from schemas.steps import Approval, SubRun
+from testing.cases import Attempt, Case
 from testing.loading import Template, step_id
 
 _OPEN_ENDED = (RunStatus.WAITING, RunStatus.PAUSED)
@@ -41,7 +43,7 @@ class Verdict:
 class Subscription:
     """Events that a run has asked for."""
 
-    run_id: str
+    workflow_id: str
     path: str
     type: str
     key: str
@@ -55,6 +57,7 @@ class World:
     case: Case
     run_id: str
     lead: Lead | None
+    began: datetime
     templates: Mapping[str, Template] | None = None
     mails: list[Mail] = field(default_factory=list)
     emitted: list[Event] = field(default_factory=list)
@@ -67,6 +70,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     deadlines: dict[str, datetime] = field(default_factory=dict)
+    parts: set[str] = field(default_factory=set)
     stuck: bool = False
     final: bool = False
     held: bool = False
@@ -76,6 +80,10 @@ class World:
     def __post_init__(self) -> None:
         """Index the steps."""
         self._by_id = {step.id: step for _, step in self.definition.walk()}
+
+    def render(self, value: Any) -> Any:
+        """Render {{ }} of a case over `run.now`, its start; raises ExpressionError."""
+        return expressions.render(value, {"run": {"now": self.began.isoformat()}})
 
     def step(self, path: str) -> StepBase | None:
         """Give the step at a path; None for one that the definition has not."""
@@ -103,7 +111,9 @@ class World:
         return value
 
     def record(self, projection: Projection) -> None:
-        """Keep what a run projects: the latest of each step, and every error it had."""
+        """Keep what the run and its batches project: each step's latest, and all its errors."""
+        if projection.run_id != self.run_id and projection.run_id not in self.parts:
+            return
         for step in projection.steps:
             self.steps[step.path] = step
             if step.until is not None:
@@ -114,30 +124,50 @@ class World:
                     codes.append(step.error.code)
         if projection.run_id == self.run_id:
             # Nothing but the outside can wake it: no virtual time will.
-            self.stuck = projection.status in _OPEN_ENDED and projection.until is None
+            open_ended = projection.status in _OPEN_ENDED and projection.until is None
+            self.stuck = open_ended and not any(map(self._has_timers, self.steps.values()))
+
+    def _has_timers(self, record: StepRecord) -> bool:
+        """True for a step that waits without a deadline, and yet does something meanwhile."""
+        step = self._by_id.get(record.id)
+        if record.status.done or not isinstance(step, Approval | SubRun):
+            return False
+        return isinstance(step, SubRun) or bool(step.remind or step.escalate)
 
     def subscribe(self, request: Mapping[str, Any]) -> list[Event]:
         """Keep a subscription; gives the events that came since, oldest first."""
-        asked = Subscription(request["run_id"], request["path"], request["type"], request["key"])
+        asked = Subscription(
+            request["workflow_id"], request["path"], request["type"], request["key"]
+        )
         if asked not in self.subscriptions:
             self.subscriptions.append(asked)
-        return [keyed(event, asked.key) for event in self.events if _fits(event, asked)]
+        after = request.get("after", 0)
+        return [
+            keyed(event, asked.key)
+            for event in self.events
+            if _fits(event, asked) and (event.seq or 0) > after
+        ]
 
-    def publish(self, given: EventAt, number: int, now: datetime) -> list[tuple[str, Event]]:
-        """Keep an event; gives the ids of the runs to tell at once, with what to tell them."""
+    def publish(
+        self, kind: str, key: str | None, data: Any, now: datetime
+    ) -> list[tuple[str, Event]]:
+        """Keep an event; gives the workflow ids to tell at once, with what to tell them."""
+        seq = len(self.events) + 1
         event = Event(
-            id=f"event-{number}", type=given.type, key=given.key or "", data=given.data, time=now
+            id=f"event-{seq}",
+            source="test",
+            type=kind,
+            key=key or "",
+            data=data,
+            time=now,
+            seq=seq,
         )
-        return self.publish_event(event)
-
-    def publish_event(self, event: Event) -> list[tuple[str, Event]]:
-        """Keep an event that is made already."""
         self.events.append(event)
-        told: dict[str, Event] = {}
+        told: dict[tuple[str, str], Event] = {}
         for asked in self.subscriptions:
             if _fits(event, asked):
-                told[asked.run_id] = keyed(event, asked.key)
-        return list(told.items())
+                told[asked.workflow_id, asked.key] = keyed(event, asked.key)
+        return [(workflow_id, each) for (workflow_id, _), each in told.items()]
 
 
 def keyed(event: Event, key: str) -> Event:
