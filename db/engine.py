@@ -9,6 +9,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -51,7 +52,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT,
-            pool_pre_ping=True,
             json_serializer=dump_json,
             connect_args={
                 "timeout": CONNECT_TIMEOUT,
@@ -65,6 +65,7 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "do_connect", _connect)
         event.listen(self.engine.sync_engine, "handle_error", _translate)
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
@@ -103,10 +104,20 @@ def _connect(
         raise unavailable(error) from error
 
 
+def _refuse_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Have the pool connect anew where PostgreSQL has gone since.
+
+    asyncpg has seen the end of the connection by then. A ping would cost three round trips for
+    each statement, and can do no more: the connection may as well be lost right after it.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 def _translate(context: ExceptionContext) -> BaseException | None:
     error = context.original_exception
-    # A failed ping only makes the pool connect anew; a cancelled caller is no fault of anyone.
-    if context.is_pre_ping or isinstance(error, (UnavailableError, asyncio.CancelledError)):
+    # A cancelled caller is no fault of anyone.
+    if isinstance(error, (UnavailableError, asyncio.CancelledError)):
         return None
     if context.is_disconnect or isinstance(error, OSError):
         return unavailable(error)
