@@ -69,11 +69,12 @@ def variables(
         below.setdefault(reference[0], []).append(reference[1:])
     for root, paths in below.items():
         if root == "steps":
-            result[root] = _steps(state, frame, paths)
+            result[root] = _steps(start, state, frame, paths)
         elif root == "input":
             result[root] = prune(start.input, paths)
         elif root == "vars":
-            result[root] = prune(state.vars, paths)
+            above = start.batch.vars if start.batch else {}
+            result[root] = prune({**above, **state.vars}, paths)
         elif root == "run":
             result[root] = _run(start, state, now)
         elif root == "lead":
@@ -86,7 +87,7 @@ def variables(
 
 def _run(start: RunStart, state: RunState, now: str) -> dict[str, Any]:
     return {
-        "id": start.run_id,
+        "id": start.batch.run_id if start.batch else start.run_id,
         "definition": start.definition.name,
         "version": start.version,
         "workspace": start.workspace,
@@ -95,19 +96,22 @@ def _run(start: RunStart, state: RunState, now: str) -> dict[str, Any]:
     }
 
 
-def _steps(state: RunState, frame: Frame, paths: list[Reference]) -> dict[str, Any]:
+def _steps(
+    start: RunStart, state: RunState, frame: Frame, paths: list[Reference]
+) -> dict[str, Any]:
     """Give the named steps; one that did not run is there with a null output."""
+    above = start.batch.steps if start.batch else {}
     names = list(dict.fromkeys(path[0] for path in paths if path))
     if any(not path for path in paths):
-        names = list(dict.fromkeys(step.id for step in state.steps.values()))
+        names = list(dict.fromkeys([*above, *(step.id for step in state.steps.values())]))
     result: dict[str, Any] = {}
     for name in names:
         found = frame.find(state, name)
         if found is None:
-            result[name] = _NOT_RUN
-            continue
-        error = found.error.model_dump(mode="json") if found.error else None
-        view = {"output": found.output, "status": found.status.value, "error": error}
+            view: dict[str, Any] = above.get(name, _NOT_RUN)
+        else:
+            error = found.error.model_dump(mode="json") if found.error else None
+            view = {"output": found.output, "status": found.status.value, "error": error}
         tails = [path[1:] for path in paths if path and path[0] == name]
         result[name] = prune(view, tails or [()])
     return result

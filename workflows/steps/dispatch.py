@@ -8,6 +8,7 @@ from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.steps import (
     action,
+    approval,
     condition,
     delay,
     ending,
@@ -15,6 +16,7 @@ from workflows.steps import (
     parallel,
     repeat,
     split,
+    sub_run,
     switch,
     wait,
 )
@@ -62,13 +64,15 @@ async def run_step(run: Execution, step: Step, state: StepState, frame: Frame) -
             return await delay.run(run, step, state, frame)
         case Wait():
             return await wait.run(run, step, state, frame)
+        case Approval():
+            return await approval.run(run, step, state, frame)
         case SetVars():
             return set_vars.run(run, step, state, frame)
         case Fail():
             return ending.fail(run, step, state, frame)
         case Stop():
             return ending.stop(run, step, state, frame)
-        case Approval() | SubRun():
-            raise NotImplementedError(f"{step.type} is refused at publish")
+        case SubRun():
+            return await sub_run.run(run, step, state, frame)
         case _:
             assert_never(step)

@@ -1,0 +1,72 @@
+"""Loops, batches and sub-runs, with every way to end."""
+
+import os
+
+import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from db import definitions
+from db.engine import Database
+from schemas.document import parse_document
+from tests.kit.histories import keep
+from tests.kit.loop_scenarios import LOOPS, PUBLISHED
+from tests.kit.running import Runner, begun
+from tests.kit.scenarios import INPUT, Scenario, definition_text
+
+
+@pytest.fixture(scope="session")
+async def published(database: Database) -> None:
+    """Publish what the scenarios' sub-runs run."""
+    for name, text in PUBLISHED.items():
+        source = f"name: {name}\n{text}"
+        document = parse_document(source).data
+        async with database.session() as session:
+            await definitions.create(session, "default", name, document, source, publish=True)
+
+
+async def children(runner: Runner, handle: WorkflowHandle) -> list[tuple[str, str]]:
+    """Give workflow id and first run id of the children that a run's generations started."""
+    found: list[tuple[str, str]] = []
+    run_id = handle.first_execution_run_id
+    while run_id:
+        one = runner.client.get_workflow_handle(handle.id, run_id=run_id)
+        history = await one.fetch_history()
+        for event in history.events:
+            started = event.child_workflow_execution_started_event_attributes
+            if started.workflow_execution.workflow_id:
+                execution = started.workflow_execution
+                found.append((execution.workflow_id, execution.run_id))
+        ended = history.events[-1].workflow_execution_continued_as_new_event_attributes
+        run_id = ended.new_execution_run_id or None
+    return found
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("scenario", LOOPS, ids=lambda scenario: scenario.name)
+async def test_scenario(scenario: Scenario, skipping: Runner, real_time: Runner) -> None:
+    runner = real_time if scenario.real_time else skipping
+    start = runner.start_of(definition_text(scenario), INPUT, history_limit=scenario.history_limit)
+    handle = await runner.start(start)
+    if scenario.act is not None:
+        await begun(handle)
+        await scenario.act(handle)
+    ended = await runner.end(handle)
+    state = ended.state
+    assert state.status == scenario.status, state.error
+    if scenario.output is not None:
+        assert state.output == scenario.output
+    assert (state.error.code if state.error else None) == scenario.code
+    assert scenario.steps_end.items() <= ended.steps.items()
+    assert all(step.status.done for step in state.steps.values())
+    if scenario.history_limit is not None:
+        assert state.generation > 0
+    if scenario.code is not None:
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        assert getattr(caught.value.cause, "type", None) == scenario.code
+    if os.environ.get("RECORD_HISTORIES"):
+        first = handle.first_execution_run_id
+        assert first is not None
+        await keep(runner.client, handle.id, first, scenario.name)
+        for number, (workflow_id, run_id) in enumerate(await children(runner, handle)):
+            await keep(runner.client, workflow_id, run_id, f"{scenario.name}-child{number}")
