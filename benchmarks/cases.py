@@ -1,4 +1,4 @@
-"""The three cases, each written for Sojourn and by hand."""
+"""The cases: each written for Sojourn and by hand, or in two ways for Sojourn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,8 @@ from benchmarks.handwritten import STEPS
 class Case:
     """One case: Sojourn's definition in YAML, and the hand-written workflow's type.
 
+    With `other`, another definition stands in the place of the hand-written workflow.
+
     The targets: `min_speed` and `max_cpu` are ratios Sojourn / hand-written of throughput and of
     CPU per run; `max_events` is what a run of Sojourn's may have in its history, `more_events` how
     many more than the hand-written one.
@@ -20,6 +22,7 @@ class Case:
     definition: str
     workflow: str
     runs: int
+    other: str | None = None
     min_speed: float | None = None
     max_cpu: float | None = None
     max_events: int | None = None
@@ -30,8 +33,15 @@ _INPUT = "input: {type: object, properties: {budget: {type: integer}, url: {type
 
 
 def _definition(name: str, step: str) -> str:
-    steps = "\n".join(f"  - {{id: s{number}, {step % number}}}" for number in range(STEPS))
+    steps = "\n".join(
+        f"  - {{id: s{number}, {step.replace('%d', str(number))}}}" for number in range(STEPS)
+    )
     return f"name: {name}\n{_INPUT}\nsteps:\n{steps}\n"
+
+
+def _http(execution: str) -> str:
+    call = "type: http, timeout: 5s, with: {url: '{{ input.url }}'}"
+    return _definition(f"http-{execution}", f"{call}, execution: {execution}")
 
 
 CASES = [
@@ -56,19 +66,18 @@ CASES = [
     Case(
         "http",
         f"{STEPS} http calls to loopback",
-        "\n".join(
-            [
-                "name: http",
-                _INPUT,
-                "steps:",
-                *(
-                    f"  - {{id: s{number}, type: http, with: {{url: '{{{{ input.url }}}}'}}}}"
-                    for number in range(STEPS)
-                ),
-            ]
-        ),
+        _http("queued"),
         "HandwrittenHttp",
         runs=150,
+    ),
+    Case(
+        "inline",
+        f"{STEPS} inline http calls beside queued ones",
+        _http("inline"),
+        "",
+        runs=150,
+        other=_http("queued"),
+        min_speed=3,
     ),
 ]
 

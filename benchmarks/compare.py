@@ -73,8 +73,11 @@ class Sides:
 
     async def turn(self, side: str, case: Case, runs: int, concurrency: int) -> Round:
         """Run one side's turn."""
-        run = self._sojourn if side == SOJOURN else self._handwritten
-        meter, seconds, ids = await run(case, runs, concurrency)
+        source = case.definition if side == SOJOURN else case.other
+        if source is not None:
+            meter, seconds, ids = await self._sojourn(source, runs, concurrency)
+        else:
+            meter, seconds, ids = await self._handwritten(case, runs, concurrency)
         await asyncio.sleep(_TAIL)
         usage = meter.read()
         return Round(
@@ -90,9 +93,9 @@ class Sides:
         return Meter([self._workers[side].pid], self._stack.server_pids)
 
     async def _sojourn(
-        self, case: Case, runs: int, concurrency: int
+        self, source: str, runs: int, concurrency: int
     ) -> tuple[Meter, float, list[str]]:
-        definition = load_definition(case.definition, self._catalogue)
+        definition = load_definition(source, self._catalogue)
         made = rows.starts(definition, run_input(self._stack.target_url), runs)
         await rows.insert(self._stack.database, made)
         before = await rows.count(self._stack.database, definition.name)

@@ -5,7 +5,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, Case
 from benchmarks.compare import HANDWRITTEN, SOJOURN, Comparison
 from benchmarks.latency import Latency, p95
 from benchmarks.sleepers import Sleepers
@@ -24,7 +24,7 @@ def comparisons(found: list[Comparison]) -> Table:
         for side in (SOJOURN, HANDWRITTEN):
             table.add_row(
                 one.title if side == SOJOURN else "",
-                side,
+                side if side == SOJOURN or case_of(one).other is None else "the other way",
                 f"{one.of(side, lambda turn: turn.runs_per_second):.1f}",
                 f"{one.of(side, lambda turn: turn.worker_ms):.1f}",
                 f"{one.of(side, lambda turn: turn.total_ms):.1f}",
@@ -44,13 +44,18 @@ def comparisons(found: list[Comparison]) -> Table:
     return table
 
 
+def case_of(one: Comparison) -> Case:
+    """Give the case that was compared."""
+    return next(case for case in CASES if case.name == one.case)
+
+
 def more_events(one: Comparison) -> float:
     """Give how many more events a run of Sojourn's has in its history."""
     return one.of(SOJOURN, lambda turn: turn.events) - one.of(HANDWRITTEN, lambda turn: turn.events)
 
 
 def _targets_of(one: Comparison) -> list[tuple[str, str, float, bool]]:
-    case = next(case for case in CASES if case.name == one.case)
+    case = case_of(one)
     found: list[tuple[str, str, float, bool]] = []
 
     def at_least(what: str, wanted: float | None, measured: float) -> None:
