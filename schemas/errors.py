@@ -45,12 +45,24 @@ class Position(BaseModel):
     column: int
 
 
+class Severity(StrEnum):
+    """What a problem does: an error refuses what is checked, a warning only tells."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Problem(BaseModel):
-    """One thing wrong with an input; `path` as `steps[2].with.to`, `position` for texts."""
+    """One thing wrong with an input; `path` as `steps[2].with.to`, `position` for texts.
+
+    `code` is the broad error code; `rule` says in one stable word which check found it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     code: str = ErrorCode.DEFINITION_INVALID
+    rule: str | None = None
+    severity: Severity = Severity.ERROR
     path: str = ""
     position: Position | None = None
     message: str

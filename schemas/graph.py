@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from schemas.errors import Problem
+from schemas.rules import Rule, refused
 from schemas.step_base import StepBase
 from schemas.steps import Step
 
@@ -32,9 +33,8 @@ def find_order_problems(steps: list[Step], path: str = "steps") -> list[Problem]
                 near = get_close_matches(name, ids, 1)
                 hint = f"did you mean {near[0]!r}?" if near else "name steps of the same list"
                 message = f"depends on {name!r}, which is no step of this list"
-                problems.append(
-                    Problem(path=f"{here}.depends_on[{number}]", message=message, hint=hint)
-                )
+                place = f"{here}.depends_on[{number}]"
+                problems.append(refused(Rule.UNKNOWN_DEPENDENCY, place, message, hint))
         for field, nested in step.step_lists():
             problems += find_order_problems(nested, f"{here}.{field}")
     if not problems and len(set(ids)) == len(ids):
@@ -43,7 +43,7 @@ def find_order_problems(steps: list[Step], path: str = "steps") -> list[Problem]
             index = ids.index(cycle[0])
             message = f"the steps wait for each other: {' -> '.join(cycle)}"
             hint = "remove one of these from depends_on"
-            problems.append(Problem(path=f"{path}[{index}].depends_on", message=message, hint=hint))
+            problems.append(refused(Rule.CYCLE, f"{path}[{index}].depends_on", message, hint))
     return problems
 
 

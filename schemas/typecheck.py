@@ -1,241 +1,279 @@
-"""Checks of expressions at publish: names, order of steps, and types where they are known."""
+"""Checks of expressions at publish: every place of a definition that holds one, with its scope."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from schemas import cel
 from schemas.actions import ActionSpec
+from schemas.cel.types import join
 from schemas.definition import Definition
-from schemas.errors import ErrorCode, ExpressionError, Problem
-from schemas.expressions import parse_template, templates
-from schemas.graph import ancestors, visible_inside
+from schemas.endings import list_ends
+from schemas.errors import Problem
+from schemas.graph import ancestors
+from schemas.places import Checks, Place
+from schemas.result_types import kept_type, last_type, output_type
+from schemas.scopes import (
+    APPROVAL,
+    ERROR,
+    EVENT,
+    Result,
+    Scope,
+    doubting,
+    inner_doubts,
+    list_doubts,
+    output_doubts,
+    step_doubts,
+)
 from schemas.step_base import StepBase
 from schemas.steps import (
     ActionStep,
+    Approval,
     Condition,
     Delay,
     Fail,
     ForEach,
     Parallel,
+    Repeat,
     SetVars,
+    Split,
     Step,
     Stop,
+    SubRun,
     Switch,
     Wait,
 )
-
-_RUN = cel.object_type(
-    {
-        "id": cel.STRING,
-        "definition": cel.STRING,
-        "version": cel.INT,
-        "workspace": cel.STRING,
-        "started_at": cel.TIMESTAMP,
-        "now": cel.TIMESTAMP,
-    }
-)
-_LEAD = cel.object_type(
-    {
-        "id": cel.STRING,
-        "email": cel.STRING,
-        "name": cel.DYN,
-        "company": cel.DYN,
-        "status": cel.STRING,
-        "fields": cel.DYN,
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an expression stands: its path, and the text around it."""
-
-    path: str
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """What an expression may name: results of earlier steps, and a loop's variables."""
-
-    steps: Mapping[str, cel.Type]
-    names: Mapping[str, cel.Type] = field(default_factory=dict)
-
-    def after(self, steps: Mapping[str, cel.Type]) -> "_Scope":
-        return _Scope({**self.steps, **steps}, self.names)
-
-    def inside(self, names: Mapping[str, cel.Type]) -> "_Scope":
-        return _Scope(self.steps, {**self.names, **names})
 
 
 def find_expression_problems(
     definition: Definition, specs: Mapping[str, ActionSpec]
 ) -> list[Problem]:
     """Check every expression of a definition whose step order is already known to be sound."""
-    return _Checker(definition, specs).problems()
+    names = {
+        name for _, step in definition.walk() if isinstance(step, SetVars) for name in step.vars
+    }
+    first = _Walk(definition, specs, dict.fromkeys(names, cel.DYN))
+    first.run()
+    if not names:
+        return first.checks.found
+    # Once more, now that it is known what each `set` gives.
+    second = _Walk(definition, specs, {name: join(first.vars[name]) for name in names})
+    second.run()
+    return second.checks.found
 
 
-class _Checker:
-    def __init__(self, definition: Definition, specs: Mapping[str, ActionSpec]) -> None:
+@dataclass(frozen=True)
+class _List:
+    """A step list that was walked: what can be read of it, and the type of its output."""
+
+    results: Mapping[str, Result]
+    last: cel.Type
+
+
+class _Walk:
+    def __init__(
+        self,
+        definition: Definition,
+        specs: Mapping[str, ActionSpec],
+        variables: Mapping[str, cel.Type],
+    ) -> None:
         self.definition = definition
         self.specs = specs
-        self.input = cel.type_from_json_schema({"type": "object", **definition.input})
-        self.known = [step.id for top in definition.steps for step in _all(top)]
-        self.vars = self._vars()
-        self.found: list[Problem] = []
+        self.vars: dict[str, list[cel.Type]] = {name: [] for name in variables}
+        self.index = {step.id: step for _, step in definition.walk()}
+        self.checks = Checks(definition, variables)
+        # For each `stop` without an output, the steps that are sure to have run before it.
+        self.stops: dict[str, frozenset[str]] = {}
 
-    def problems(self) -> list[Problem]:
-        scope = _Scope({})
-        self._list(self.definition.steps, "steps", scope)
-        last = scope.after(self._results(self.definition.steps))
-        self._value(self.definition.output, "output", last)
-        return self.found
+    def run(self) -> None:
+        definition, empty = self.definition, Scope(self.index)
+        self.checks.text(definition.timezone, "timezone", empty)
+        main = self._list(definition.steps, "steps", empty).results
+        failed = empty.after(doubting(main, [("failure",)]))
+        self._list(definition.on_failure, "on_failure", failed.naming({"error": ERROR}))
+        last = main
+        if definition.goal is not None:
+            last = doubting(main, [("goal",)])
+            self.checks.value(definition.goal.key, "goal.key", empty)
+            event = empty.after(last).naming({"event": EVENT})
+            self.checks.verdict(definition.goal.where, "goal.where", event)
+            reached = self._list(definition.on_goal, "on_goal", event).results
+            last = {**last, **doubting(reached, [("goal",)])}
+        for name, sure in self.stops.items():
+            others = {step: one for step, one in last.items() if step not in sure}
+            last = {**last, **doubting(others, [("stopped", name)])}
+        self.checks.value(definition.output, "output", empty.after(last))
 
-    def _vars(self) -> dict[str, cel.Type]:
-        return {
-            name: cel.DYN
-            for top in self.definition.steps
-            for step in _all(top)
-            if isinstance(step, SetVars)
-            for name in step.vars
-        }
-
-    def _results(self, steps: Sequence[StepBase]) -> dict[str, cel.Type]:
-        return {inner.id: self._result(inner) for step in steps for inner in visible_inside(step)}
-
-    def _result(self, step: StepBase) -> cel.Type:
-        """What `steps.<id>` looks like; the output may be null, since a step can be skipped."""
-        return cel.object_type(
-            {"output": self._output(step), "status": cel.STRING, "error": cel.DYN}
-        )
-
-    def _output(self, step: StepBase) -> cel.Type:
-        if step.output is not None:
-            return cel.DYN
-        if isinstance(step, ActionStep):
-            spec = self.specs.get(step.type)
-            return cel.type_from_json_schema(spec.result) if spec else cel.DYN
-        if isinstance(step, Condition):
-            return cel.BOOL
-        if isinstance(step, ForEach):
-            return cel.list_of(cel.DYN)
-        if isinstance(step, Parallel):
-            return cel.object_type({branch.name: cel.DYN for branch in step.branches})
-        if isinstance(step, SetVars):
-            return cel.object_type(dict.fromkeys(step.vars, cel.DYN))
-        return cel.DYN
-
-    def _list(self, steps: list[Step], path: str, scope: _Scope) -> None:
+    def _list(self, steps: list[Step], path: str, scope: Scope) -> _List:
         before = ancestors(steps)
-        results = {step.id: self._results([step]) for step in steps}
-        for index, step in enumerate(steps):
-            earlier: dict[str, cel.Type] = {}
+        places = {step.id: f"{path}[{index}]" for index, step in enumerate(steps)}
+        results: dict[str, dict[str, Result]] = {}
+        # What a step waits for has fewer steps before it, so that it comes first.
+        for step in sorted(steps, key=lambda step: len(before[step.id])):
+            earlier: dict[str, Result] = {}
             for name in before[step.id]:
                 earlier |= results[name]
-            self._step(step, f"{path}[{index}]", scope.after(earlier))
+            inner = scope.after(earlier)
+            for name in before[step.id]:
+                inner = _behind(self.index[name], inner)
+            results[step.id] = self._step(step, places[step.id], inner)
+        outputs = {step.id: results[step.id][step.id].output for step in steps}
+        whole = {name: one for step in steps for name, one in results[step.id].items()}
+        return _List(whole, last_type(steps, outputs))
 
-    def _step(self, step: StepBase, path: str, scope: _Scope) -> None:
-        if step.if_ is not None:
-            self._expression(step.if_, _Place(f"{path}.if"), scope, cel.BOOL)
-        own = self._results([step]) if not isinstance(step, Stop) else {}
-        if isinstance(step, ForEach):
-            self._value(step.items, f"{path}.items", scope)
-            names = {"item": cel.DYN, step.as_: cel.DYN, "index": cel.INT}
-            self._list(step.do, f"{path}.do", scope.inside(names))
-        else:
-            self._fields(step, path, scope)
-            for name, nested in step.step_lists():
-                self._list(nested, f"{path}.{name}", scope)
-        self._value(step.output, f"{path}.output", scope.after(_plain(own, step.id)))
+    def _step(self, step: StepBase, path: str, scope: Scope) -> dict[str, Result]:
+        """Check a step and all inside it; gives what can be read of it afterwards."""
+        self.checks.verdict(step.if_, f"{path}.if", scope)
+        if step.if_ is not None and not isinstance(step, Condition):
+            scope = scope.passing(step.if_, True)
+        if isinstance(step, Stop) and step.output is None:
+            self.stops[step.id] = _certain(scope)
+        values, names = self._fields(step, path, scope)
+        lists: dict[str, cel.Type] = {}
+        inner: dict[str, Result] = {}
+        for field, nested in step.visible_lists():
+            walked = self._list(nested, f"{path}.{field}", _list_scope(step, field, scope))
+            lists[field] = walked.last
+            inner |= doubting(walked.results, list_doubts(step, field))
+        recovery = dict(step.recovery_lists())
+        for field, nested in step.hidden_lists():
+            if field not in recovery:
+                body = scope.naming(names)
+                walked = self._list(nested, f"{path}.{field}", body)
+                lists[field] = walked.last
+                if isinstance(step, Repeat):
+                    self._loop(step, path, body.after(walked.results), walked)
+        output = output_type(step, self.specs, lists, values)
+        empty = output_doubts(step)
+        if step.output is not None:
+            own = {**inner, step.id: Result(output, empty)}
+            output = self.checks.value(step.output, f"{path}.output", scope.after(own))
+            empty = frozenset()
+        own = {**inner, step.id: Result(output, empty)}
+        self._recovery(step, path, scope, own)
+        doubts = step_doubts(step)
+        seen = doubting(inner, doubts | inner_doubts(step))
+        return {step.id: Result(kept_type(step, output), empty | doubts), **seen}
 
-    def _fields(self, step: StepBase, path: str, scope: _Scope) -> None:
-        if isinstance(step, ActionStep | Condition):
-            self._value(step.with_, f"{path}.with", scope)
-        elif isinstance(step, Switch):
-            if step.on is not None:
-                self._expression(step.on, _Place(f"{path}.on"), scope)
-            for index, case in enumerate(step.cases):
-                self._value(case.is_, f"{path}.cases[{index}].is", scope)
-                if case.if_ is not None:
-                    place = _Place(f"{path}.cases[{index}].if")
-                    self._expression(case.if_, place, scope, cel.BOOL)
-        elif isinstance(step, Delay) and step.until is not None:
-            self._expression(step.until, _Place(f"{path}.until"), scope, cel.TIMESTAMP)
-        elif isinstance(step, SetVars):
-            self._value(step.vars, f"{path}.vars", scope)
-        elif isinstance(step, Fail):
-            self._value(step.message, f"{path}.message", scope)
-        else:
-            assert isinstance(step, Delay | Wait | Parallel | Stop), step
-
-    def _value(self, value: Any, path: str, scope: _Scope) -> None:
-        for inner, text in templates(value):
-            separator = "" if not inner or inner.startswith("[") else "."
-            here = f"{path}{separator}{inner}"
-            try:
-                sources = parse_template(text).sources
-            except ExpressionError as error:
-                self._report(_Place(here), error.message, error.offset, error.hint)
-                continue
-            for offset, source in sources:
-                self._expression(source, _Place(here, offset), scope)
-
-    def _expression(
-        self, source: str, place: _Place, scope: _Scope, wanted: cel.Type | None = None
-    ) -> None:
-        variables: dict[str, cel.Type] = {
-            "input": self.input,
-            "vars": cel.object_type(self.vars),
-            "run": _RUN,
-            "lead": _LEAD,
-            "steps": cel.object_type(dict(scope.steps)),
-            **scope.names,
-        }
-        found, problems = cel.check(source, variables)
-        hidden = self._hidden_steps(source, scope) if problems else []
-        for problem in problems:
-            # A step that exists but cannot have run yet deserves a better word than "unknown".
-            name = next((name for name in hidden if f'"{name}"' in problem.message), None)
-            if name is not None:
-                message = f"the step {name!r} cannot have run before this one"
-                self._report(place, message, problem.offset, f"add {name!r} to depends_on")
+    def _recovery(self, step: StepBase, path: str, scope: Scope, own: Mapping[str, Result]) -> None:
+        """Check the fallbacks and the compensation, which see the error and the step itself."""
+        for field, nested in step.recovery_lists():
+            if field == "compensate":
+                # After a cancel there is no error; the step has run, or may have.
+                inner = scope.after(own).naming({"error": ERROR}, nullable=["error"])
             else:
-                self._report(place, problem.message, problem.offset, problem.hint)
-        if wanted is not None and not problems and found not in (wanted, cel.DYN):
-            message = f"gives {found}, but {wanted} is needed"
-            self._report(place, message, 0, None)
+                failed = doubting(own, [("failed", step.id)])
+                inner = scope.after(failed).naming({"error": ERROR})
+            self._list(nested, f"{path}.{field}", inner)
 
-    def _hidden_steps(self, source: str, scope: _Scope) -> list[str]:
-        try:
-            chains = cel.compile(source).references
-        except ExpressionError:
-            return []
-        named = sorted(chain[1] for chain in chains if chain[0] == "steps" and len(chain) > 1)
-        return [name for name in named if name in self.known and name not in scope.steps]
+    def _loop(self, step: Repeat, path: str, scope: Scope, body: _List) -> None:
+        self.checks.verdict(step.until, f"{path}.until", scope)
+        before = scope.after(doubting(body.results, [("later",)]))
+        self.checks.verdict(step.while_, f"{path}.while", before)
 
-    def _report(self, place: _Place, message: str, offset: int | None, hint: str | None) -> None:
-        at = place.offset + (offset or 0)
-        self.found.append(
-            Problem(
-                code=ErrorCode.EXPRESSION_ERROR,
-                path=place.path,
-                message=f"{message} (at character {at + 1})",
-                hint=hint,
-            )
-        )
+    def _fields(
+        self, step: StepBase, path: str, scope: Scope
+    ) -> tuple[cel.Type, dict[str, cel.Type]]:
+        """Check a step's own fields; gives what `set` sets, and the names its body sees."""
+        if isinstance(step, ForEach):
+            item = self.checks.items(step.items, f"{path}.items", scope)
+            return cel.DYN, {"item": item, step.as_: item, "index": cel.INT}
+        if isinstance(step, Repeat):
+            return cel.DYN, {"index": cel.INT}
+        if isinstance(step, Approval):
+            self._approval(step, path, scope)
+            return cel.DYN, {"index": cel.INT, "approval": APPROVAL}
+        if isinstance(step, SetVars):
+            return self._set(step, path, scope), {}
+        if isinstance(step, Switch):
+            self._switch(step, path, scope)
+        elif isinstance(step, Delay):
+            self._delay(step, path, scope)
+        elif isinstance(step, Wait):
+            self._wait(step, path, scope)
+        else:
+            for field, value in _values(step).items():
+                self.checks.value(value, f"{path}.{field}", scope)
+        return cel.DYN, {}
+
+    def _set(self, step: SetVars, path: str, scope: Scope) -> cel.Type:
+        types = {
+            name: self.checks.value(value, f"{path}.vars.{name}", scope)
+            for name, value in step.vars.items()
+        }
+        for name, type_ in types.items():
+            self.vars[name].append(type_)
+        return cel.object_type(types)
+
+    def _delay(self, step: Delay, path: str, scope: Scope) -> None:
+        if step.until is not None:
+            self.checks.expression(step.until, Place(f"{path}.until"), scope, cel.TIMESTAMP)
+        if step.window is not None:
+            self.checks.text(step.window.timezone, f"{path}.window.timezone", scope)
+
+    def _switch(self, step: Switch, path: str, scope: Scope) -> None:
+        if step.on is not None:
+            self.checks.expression(step.on, Place(f"{path}.on"), scope)
+        whole = scope
+        for index, case in enumerate(step.cases):
+            self.checks.value(case.is_, f"{path}.cases[{index}].is", whole)
+            self.checks.verdict(case.if_, f"{path}.cases[{index}].if", scope)
+            if case.if_ is not None:
+                scope = scope.passing(case.if_, False)
+
+    def _wait(self, step: Wait, path: str, scope: Scope) -> None:
+        word = "any" if step.any is not None else "all" if step.all is not None else None
+        for index, source in enumerate(step.sources()):
+            here = f"{path}.{word}[{index}]" if word else path
+            self.checks.value(source.key, f"{here}.key", scope)
+            self.checks.verdict(source.where, f"{here}.where", scope.naming({"event": EVENT}))
+
+    def _approval(self, step: Approval, path: str, scope: Scope) -> None:
+        self.checks.value(step.assignees, f"{path}.assignees", scope)
+        self.checks.value(step.description, f"{path}.description", scope)
+        if step.escalate is not None:
+            self.checks.value(step.escalate.to, f"{path}.escalate.to", scope)
 
 
-def _plain(results: Mapping[str, cel.Type], name: str) -> dict[str, cel.Type]:
-    """In a step's own `output` its result is what the step gave before it was replaced."""
-    return {
-        **results,
-        name: cel.object_type({"output": cel.DYN, "status": cel.STRING, "error": cel.DYN}),
-    }
+def _values(step: StepBase) -> dict[str, Any]:
+    """Give the fields of a step that are values with `{{ }}` and nothing more."""
+    if isinstance(step, ActionStep | Condition):
+        return {"with": step.with_}
+    if isinstance(step, Split):
+        return {"key": step.key}
+    if isinstance(step, SubRun):
+        return {"input": step.input}
+    if isinstance(step, Fail):
+        return {"message": step.message}
+    assert isinstance(step, Parallel | Stop), step
+    return {}
 
 
-def _all(step: StepBase) -> Iterator[StepBase]:
-    yield step
-    for _, nested in step.step_lists():
-        for inner in nested:
-            yield from _all(inner)
+def _list_scope(step: StepBase, field: str, scope: Scope) -> Scope:
+    """Give the scope of one of a step's visible lists: it knows why it runs."""
+    if isinstance(step, Condition) and step.if_ is not None:
+        return scope.passing(step.if_, field == "then")
+    if isinstance(step, Switch):
+        for index, case in enumerate(step.cases):
+            mine = field == f"cases[{index}].do"
+            if case.if_ is not None:
+                scope = scope.passing(case.if_, mine)
+            if mine:
+                break
+    return scope.learning(list_doubts(step, field))
+
+
+def _behind(step: StepBase, scope: Scope) -> Scope:
+    """Give the scope of what comes after a step: a way that ends the run was not taken."""
+    if not isinstance(step, Condition) or step.on_error != "fail":
+        return scope
+    for field, other, verdict in (("then", step.else_, True), ("else", step.then, False)):
+        if list_ends(other):
+            scope = scope.learning(list_doubts(step, field))
+            if step.if_ is not None:
+                scope = scope.passing(step.if_, verdict)
+    return scope
+
+
+def _certain(scope: Scope) -> frozenset[str]:
+    return frozenset(name for name in scope.results if not scope.open_doubts(name))

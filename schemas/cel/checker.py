@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Final
 
 from schemas.cel import ast
+from schemas.cel.budget import BudgetExceeded
 from schemas.cel.functions import FUNCTIONS, call_problem, unknown_function
 from schemas.cel.functions_text import compiled_pattern, pattern_cost
 from schemas.cel.parser import parse
@@ -36,11 +37,16 @@ from schemas.errors import ExpressionError
 
 @dataclass(frozen=True, slots=True)
 class CheckProblem:
-    """One thing wrong with an expression; `offset` counts characters from its start."""
+    """One thing wrong with an expression; `offset` counts characters from its start.
+
+    `rule` is one of syntax, limit-expression, unknown-name, unknown-field, unknown-function and
+    type-clash.
+    """
 
     message: str
     offset: int
     hint: str | None = None
+    rule: str = "type-clash"
 
 
 def check(source: str, variables: Mapping[str, Type]) -> tuple[Type, list[CheckProblem]]:
@@ -51,11 +57,15 @@ def check(source: str, variables: Mapping[str, Type]) -> tuple[Type, list[CheckP
     try:
         tree = parse(source)
     except ExpressionError as error:
-        return DYN, [CheckProblem(error.message, error.offset or 0, error.hint)]
+        return DYN, [CheckProblem(error.message, error.offset or 0, error.hint, _rule(error))]
     checker = _Checker(variables)
     result = checker.type_of(tree)
     unique = dict.fromkeys(checker.problems)
     return result, sorted(unique, key=lambda problem: problem.offset)
+
+
+def _rule(error: ExpressionError) -> str:
+    return "limit-expression" if isinstance(error, BudgetExceeded) else "syntax"
 
 
 _LITERALS: Final[dict[type, Type]] = {
@@ -104,8 +114,10 @@ class _Checker:
             ast.Default: self._default,
         }
 
-    def _problem(self, message: str, offset: int, hint: str | None = None) -> Type:
-        self.problems.append(CheckProblem(message, offset, hint))
+    def _problem(
+        self, message: str, offset: int, hint: str | None = None, rule: str = "type-clash"
+    ) -> Type:
+        self.problems.append(CheckProblem(message, offset, hint, rule))
         return DYN
 
     def type_of(self, node: ast.Node) -> Type:
@@ -153,7 +165,10 @@ class _Checker:
             return self._variables[node.name]
         names = chain((name for name, _ in self._scope), sorted(self._variables))
         return self._problem(
-            f"unknown name `{node.name[:80]}`", node.offset, nearest(node.name, names)
+            f"unknown name `{node.name[:80]}`",
+            node.offset,
+            nearest(node.name, names),
+            "unknown-name",
         )
 
     def _field(self, owner: Type, field: str, offset: int) -> Type:
@@ -167,7 +182,8 @@ class _Checker:
             hint = nearest(field, owner.fields)
             if hint is None and owner.fields and len(owner.fields) <= 12:
                 hint = f"there are: {', '.join(owner.fields)}"
-            return self._problem(f"unknown field {quoted(field)}", offset, hint)
+            message = f"unknown field {quoted(field)}"
+            return self._problem(message, offset, hint, "unknown-field")
         if owner.kind in ("dyn", "null_type"):
             return DYN
         return self._problem(f"{_article(owner)} has no fields", offset)
@@ -191,7 +207,7 @@ class _Checker:
         function = FUNCTIONS.get(node.name)
         if function is None:
             message, hint = unknown_function(node.name)
-            return self._problem(message, node.offset, hint)
+            return self._problem(message, node.offset, hint, "unknown-function")
         wrong = call_problem(function, len(types), method=node.method)
         if wrong is not None:
             message, hint = wrong
