@@ -22,6 +22,7 @@ from schemas.run import Lead
 from schemas.steps import ActionStep
 from schemas.validation import check_input
 from testing.cases import Attempt
+from testing.deliveries import tell
 from testing.world import Mail, World
 from workflows.recorder import LOCAL_RETRY_THRESHOLD
 
@@ -60,6 +61,8 @@ def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
             if late:
                 delay += _timeout(entry, world, step.path)
             raise _delayed(failure, delay) from error
+        told, world.outbox = world.outbox, []
+        await tell(activity.client(), told)
         return {"attempt": info.attempt, "result": result}
 
     return run
@@ -164,9 +167,18 @@ def _lead(world: World, _path: str, params: dict[str, Any], given: Any) -> Any:
     return usual.model_dump(mode="json") | (given or {})
 
 
+def _emit(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
+    told = world.publish(params["type"], params["key"], params["data"], world.began)
+    world.emitted.append(world.events[-1])
+    world.outbox += told
+    usual = {"id": f"{path}-{len(world.emitted)}", "matched": len(told), "started": 0}
+    return usual | {"duplicate": False} | (given or {})
+
+
 _FAKES: dict[str, Callable[[World, str, dict[str, Any], Any], Any]] = {
     "email": _email,
     "lead": _lead,
+    "emit": _emit,
 }
 
 

@@ -186,8 +186,8 @@ class Begins(Strict):
 class Case(Strict):
     """One run: what starts it, what the world answers, and what must come of it.
 
-    `mocks` and `checks` go by step path, else by step id. Strings in `input` and `mocks` may hold
-    {{ CEL }} over `run.now`, the time of the start: "{{ run.now + days(30) }}".
+    `mocks`, `checks` and `variants` go by step path, else by step id. Strings in `input` and
+    `mocks` may hold {{ CEL }} over `run.now`, the time of the start: "{{ run.now + days(30) }}".
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -196,6 +196,9 @@ class Case(Strict):
     lead: LeadGiven | None = None
     mocks: dict[str, Mock] = Field(default_factory=dict)
     checks: dict[str, Verdicts] = Field(default_factory=dict)
+    variants: dict[str, str] = Field(
+        default_factory=dict, description="splits: variant by step, in place of the key's own"
+    )
     events: list[EventAt] = Field(default_factory=list)
     signals: list[SignalAt] = Field(default_factory=list)
     answers: list[AnswerAt] = Field(default_factory=list)

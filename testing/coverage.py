@@ -180,6 +180,7 @@ def _ways_of(path: str, step: StepBase, outcome: Outcome) -> Iterator[str]:
         yield "no error"
     for code in codes:
         yield from (way for route, way in _error_ways(step) if _leads(step, route, code))
+    yield from (way for route, way in _error_ways(step) if _began(_fallback(step, route), outcome))
     if _began(step.compensate, outcome):
         yield "compensate"
     yield from _kind_ways_of(path, step, outcome)
@@ -194,7 +195,7 @@ def _kind_ways_of(path: str, step: StepBase, outcome: Outcome) -> Iterator[str]:
         case ForEach():
             yield from _item_ways(path, step, outcome)
         case Repeat():
-            yield from _iteration_ways(path, outcome)
+            yield from _iteration_ways(path, step, outcome)
         case Wait():
             yield "timeout" if path in outcome.timed_out else "came"
         case Approval():
@@ -211,6 +212,12 @@ def _began(steps: Sequence[StepBase], outcome: Outcome) -> bool:
     """True when one of these steps began."""
     begun = {step_id(path) for path in outcome.steps}
     return any(step.id in begun for step in steps)
+
+
+def _fallback(step: StepBase, route: ErrorRoute | None) -> Sequence[StepBase]:
+    """Give the steps of a way of an error; none where it is a word."""
+    does = step.on_error if route is None else route.do
+    return [one for one in does if isinstance(one, StepBase)] if isinstance(does, list) else []
 
 
 def _leads(step: StepBase, route: ErrorRoute | None, code: str) -> bool:
@@ -238,14 +245,16 @@ def _item_ways(path: str, step: ForEach, outcome: Outcome) -> Iterator[str]:
             yield "failed items"
 
 
-def _iteration_ways(path: str, outcome: Outcome) -> Iterator[str]:
+def _iteration_ways(path: str, step: Repeat, outcome: Outcome) -> Iterator[str]:
     record = outcome.steps[path]
     if _iterations(path, outcome):
         yield "iterations"
     elif record.status is StepStatus.COMPLETED:
         yield "no iteration"
-    error = record.error
-    if error is not None and error.code == ErrorCode.LIMIT_EXCEEDED and error.step == path:
+    # The verdict after which there is no further iteration. The error itself may be gone: a
+    # fallback that fails puts its own in its place.
+    beyond = [(f"{path}[{step.max}].while", True), (f"{path}[{step.max - 1}].until", False)]
+    if any((verdict.path, verdict.value) in beyond for verdict in outcome.verdicts):
         yield "max reached"
 
 

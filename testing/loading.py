@@ -14,7 +14,8 @@ from schemas.actions import Catalogue
 from schemas.definition import Definition
 from schemas.document import Document, parse_document
 from schemas.errors import DefinitionError, ErrorCode, InputError, Position, Problem
-from schemas.steps import Approval, Condition
+from schemas.steps import Approval, Condition, Split
+from schemas.steps_flow import HOLDOUT
 from schemas.validation import load_definition
 from testing.cases import Case, Cases
 
@@ -163,13 +164,15 @@ def check_names(document: Document, cases: list[Case], definition: Definition) -
             if isinstance(step, Condition) and step.check is not None
         ],
         "approval": [step.id for step in steps.values() if isinstance(step, Approval)],
+        "variant": [way for step in steps.values() if isinstance(step, Split) for way in _of(step)],
     }
     problems: list[Problem] = []
     for index, case in enumerate(cases):
         for path, name, what in _names(case, f"cases[{index}]"):
-            if step_id(name) in known[what]:
+            here = name if what == "variant" else step_id(name)
+            if here in known[what]:
                 continue
-            near = get_close_matches(step_id(name), known[what], 1)
+            near = get_close_matches(here, known[what], 1)
             problem = Problem(
                 code=ErrorCode.INVALID_INPUT,
                 path=path,
@@ -182,12 +185,19 @@ def check_names(document: Document, cases: list[Case], definition: Definition) -
         raise InputError(f"the file is not valid: {_first(problems)}", problems=problems)
 
 
+def _of(step: Split) -> list[str]:
+    names = [variant.name for variant in step.variants]
+    return [f"{step.id}: {name}" for name in [*names, HOLDOUT]]
+
+
 def _names(case: Case, here: str) -> Iterator[tuple[str, str, str]]:
     """Give every name of a step in a case: its place, the name, and what it must be."""
     for name in case.mocks:
         yield f"{here}.mocks.{name}", name, "step"
     for name in case.checks:
         yield f"{here}.checks.{name}", name, "condition with a check"
+    for name, variant in case.variants.items():
+        yield f"{here}.variants.{name}", f"{step_id(name)}: {variant}", "variant"
     for number, answer in enumerate(case.answers):
         yield f"{here}.answers[{number}].step", answer.step, "approval"
     for number, order in enumerate(case.operators):

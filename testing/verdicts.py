@@ -37,7 +37,9 @@ def build(world_now: CurrentWorld, hold: Hold) -> list[Callable[..., Any]]:
 
     @activity.defn(name="assign")
     async def assign(salt: str, key: str, variants: list[Any], holdout: float) -> str:
-        return _kept(world_now(), "assign", lambda: variant_of(salt, key, variants, holdout))
+        world = world_now()
+        wanted = world.variant(activity.info().activity_id)
+        return _kept(world, "assign", lambda: wanted or variant_of(salt, key, variants, holdout))
 
     @activity.defn(name="check")
     async def check(name: Any, params: Any, context: Any) -> bool:

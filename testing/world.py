@@ -70,6 +70,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     deadlines: dict[str, datetime] = field(default_factory=dict)
+    outbox: list[tuple[str, Event]] = field(default_factory=list)
     parts: set[str] = field(default_factory=set)
     stuck: bool = False
     final: bool = False
@@ -104,6 +105,10 @@ class World:
             return None
         self._calls[path] += 1
         return answers[min(self._calls[path], len(answers)) - 1]
+
+    def variant(self, path: str) -> str | None:
+        """Give the variant that the case wants of a split; None leaves it to the key."""
+        return _named(self.case.variants, path)
 
     def judge(self, kind: str, path: str, value: Any) -> Any:
         """Keep a verdict that chose the way; gives it back."""
