@@ -1,0 +1,411 @@
+"""The testing kit itself: what it finds, what it refuses, what it counts, and how fast it is."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from activities.registry import load
+from schemas.run import RunStatus
+from schemas.validation import load_definition
+from testing.bench import Bench
+from testing.cases import Case
+from testing.coverage import measure
+from testing.judging import judge
+from testing.junit import to_junit
+from testing.loading import BadFile
+from testing.outcome import Outcome
+from testing.report import Report
+from testing.session import run_files
+
+REGISTRY = load()
+MAIL = "{{id: {0}, type: email, with: {{to: a@example.com, subject: {0}, text: hello}}}}"
+
+
+@pytest.fixture(scope="module")
+async def bench() -> AsyncIterator[Bench]:
+    """One server for all tests."""
+    async with Bench.open(REGISTRY) as found:
+        yield found
+
+
+async def play(bench: Bench, steps: str, more: str = "", **case: Any) -> Outcome:
+    """Run one case of a definition and judge it."""
+    definition = load_definition(f"name: tried\n{more}\nsteps: [{steps}]", REGISTRY)
+    given = Case.model_validate({"name": "it", **case})
+    return judge(await bench.run(definition, given), given)
+
+
+async def test_ninety_days_take_far_less_than_a_second(bench: Bench) -> None:
+    steps = ", ".join(
+        f"{{id: d{day}, type: delay, for: 9d}}, {MAIL.format(f'm{day}')}" for day in range(10)
+    )
+    found = await play(bench, steps, expect={"min_virtual_time": "90d", "max_virtual_time": "91d"})
+    assert found.ok, found.failures
+    assert len(found.mails) == 10
+    assert found.real < 1.0
+
+
+async def test_each_attempt_answers_as_mocked(bench: Bench) -> None:
+    steps = (
+        "{id: call, type: http, timeout: 20s, retry: {attempts: 4, initial: 1h, max: 4h}, "
+        "with: {url: 'https://api.example.com'}}"
+    )
+    mocks = {
+        "call": [{"timeout": True}, {"error": {"code": "HTTP_ERROR"}}, {"result": {"body": 7}}]
+    }
+    found = await play(
+        bench, steps, "output: '{{ steps.call.output.body }}'", mocks=mocks, expect={"output": 7}
+    )
+    assert found.ok, found.failures
+    assert found.steps["call"].attempts == 3
+    # An hour and the timeout, then two hours: without jitter, as written.
+    assert round(found.virtual.total_seconds()) == 3 * 3600 + 20
+    assert found.warnings == []
+
+
+async def test_what_is_not_mocked_is_named(bench: Bench) -> None:
+    found = await play(
+        bench, "{id: call, type: http, on_error: continue, with: {url: 'https://x.example.com'}}"
+    )
+    assert found.problems == [
+        "the step 'call' calls the action 'http', which the case does not mock"
+    ]
+    found = await play(bench, "{id: replied, type: condition, check: reply_received}")
+    assert found.problems == [
+        "the condition 'replied' asks the check 'reply_received', which the case does not answer"
+    ]
+    found = await play(bench, "{id: other, type: workflow, definition: elsewhere}")
+    assert found.problems == [
+        "the step 'other' runs the definition 'elsewhere', which the case does not mock"
+    ]
+
+
+async def test_a_result_that_the_action_cannot_give_is_a_warning(bench: Bench) -> None:
+    steps = "{id: call, type: http, with: {url: 'https://x.example.com'}}"
+    found = await play(bench, steps, mocks={"call": {"status": "fine"}})
+    assert found.ok
+    assert "the result of 'call' does not fit http at status" in found.warnings[0]
+
+
+async def test_parameters_are_checked_as_the_action_does(bench: Bench) -> None:
+    steps = "{id: mail, type: email, with: {to: '{{ input.to }}', subject: s, text: t}}"
+    found = await play(
+        bench,
+        steps,
+        input={"to": "nobody"},
+        expect={"error": {"code": "INVALID_INPUT", "step": "mail"}},
+    )
+    assert found.ok, found.failures
+
+
+async def test_a_branch_that_fails_beside_others_hangs_nothing(bench: Bench) -> None:
+    branches = ", ".join(
+        f"{{name: b{n}, do: [{{id: s{n}, type: http, retry: {{attempts: 1}}, "
+        f"with: {{url: 'https://x.example.com'}}}}]}}"
+        for n in range(8)
+    )
+    mocks: dict[str, Any] = {f"s{n}": {} for n in range(7)} | {"s7": {"error": {}}}
+    for _ in range(5):
+        found = await play(
+            bench,
+            f"{{id: all, type: parallel, branches: [{branches}]}}",
+            mocks=mocks,
+            expect={"error": {"step": "s7"}},
+        )
+        assert found.ok, [*found.problems, *found.failures]
+
+
+async def test_events_come_before_while_and_after_a_wait(bench: Bench) -> None:
+    waits = ", ".join(
+        f"{{id: {name}, type: wait, event: paid, key: '{{{{ input.order }}}}', "
+        "timeout: 3d, on_timeout: continue}"
+        for name in ("one", "two", "three")
+    )
+    steps = f"{{id: think, type: delay, for: 2d}}, {waits}"
+    found = await play(
+        bench,
+        steps,
+        input={"order": "o1"},
+        events=[
+            {"at": "1d", "type": "paid", "key": "o1", "data": 1},
+            {"at": "1d", "type": "paid", "key": "o2", "data": 9},
+            {"at": "4d", "type": "paid", "data": 2},
+            {"at": "20d", "type": "paid", "key": "o1", "data": 3},
+        ],
+        expect={"max_virtual_time": "7d1m"},
+    )
+    assert found.ok, [*found.problems, *found.failures]
+    outputs = [found.steps[name].output for name in ("one", "two", "three")]
+    assert outputs == [1, 2, None]
+    assert found.timed_out == ["think", "three"]
+
+
+async def test_a_run_that_waits_for_ever_is_told_at_once(bench: Bench) -> None:
+    found = await play(bench, "{id: w, type: wait, signal: go}", expect={"status": "waiting"})
+    assert found.ok, found.failures
+    assert found.waits_for == "waits for the signal 'go'"
+    found = await play(bench, "{id: w, type: wait, signal: go}")
+    assert found.failures == ["the run is waiting, not completed: it waits for the signal 'go'"]
+
+
+async def test_operators_act_on_a_run(bench: Bench) -> None:
+    held = (
+        "{id: call, type: http, on_error: pause, retry: {attempts: 1}, "
+        "with: {url: 'https://x.example.com'}}"
+    )
+    found = await play(
+        bench,
+        f"{held}, {MAIL.format('done')}",
+        mocks={"call": [{"error": {}}, {"error": {}}, {"result": {}}]},
+        operators=[
+            {"at": "1h", "action": "retry", "step": "call"},
+            {"at": "2h", "action": "retry", "step": "call"},
+        ],
+        expect={"steps": {"call": "completed", "done": "completed"}},
+    )
+    assert found.ok, [*found.problems, *found.failures]
+    found = await play(bench, held, mocks={"call": {"error": {}}}, expect={"status": "paused"})
+    assert found.ok, found.failures
+    found = await play(
+        bench,
+        "{id: nap, type: delay, for: 3d}",
+        operators=[{"at": "1d", "action": "cancel"}],
+        expect={"status": "cancelled", "max_virtual_time": "1d1m"},
+    )
+    assert found.ok, found.failures
+
+
+async def test_what_comes_too_late_is_a_problem(bench: Bench) -> None:
+    found = await play(bench, MAIL.format("m"), signals=[{"at": "1d", "name": "go"}])
+    assert found.problems == ["the signal 'go' at 1d: the run had ended before"]
+
+
+async def test_expectations_that_do_not_hold_are_told_one_by_one(bench: Bench) -> None:
+    found = await play(
+        bench,
+        f"{MAIL.format('first')}, {{id: s, type: set, vars: {{x: 1}}}}",
+        "output: '{{ vars.x }}'",
+        expect={
+            "output": 2,
+            "path": ["first", "t"],
+            "steps": {"s": "failed"},
+            "vars": {"x": 3},
+            "mails": [{"to": "b@example.com", "subject": "first"}],
+            "emitted": [{"type": "a"}],
+            "lead": {"status": "won"},
+            "min_virtual_time": "1h",
+        },
+    )
+    assert found.failures == [
+        "output is 1, not 2",
+        "the path differs after 'first': 's' instead of 't'; it was first, s",
+        "the step 's' is completed, not failed",
+        "vars.x is 1, not 3",
+        'mails[0].to is ["a@example.com"], not ["b@example.com"]',
+        'emitted is [], not [{"type":"a"}]',
+        "the run has no lead",
+        "the run took 0s, less than 1h",
+    ]
+
+
+async def test_every_kind_of_edge_is_counted(bench: Bench) -> None:
+    source = """
+name: edges
+goal: {event: done, key: k}
+on_failure: [{id: sorry, type: set, vars: {a: 1}}]
+steps:
+  - {id: c, type: condition, if: input.n > 1, then: [{id: c1, type: set, vars: {a: 1}}]}
+  - {id: w, type: switch, on: input.n, cases: [{is: 1, do: []}, {if: input.n == 2, do: []}]}
+  - id: v
+    type: split
+    holdout: 5
+    variants: [{name: a, do: []}, {name: b, do: []}, {name: off, weight: 0, do: []}]
+  - {id: g, type: set, if: input.n == 2, vars: {a: 1}}
+  - id: p
+    type: parallel
+    branches: [{name: x, do: []}, {name: y, do: [{id: y1, type: set, vars: {a: 1}}]}]
+  - {id: f, type: for_each, items: "{{ input.list }}", do: [{id: f1, type: set, vars: {a: 1}}]}
+  - {id: r, type: repeat, while: "index < input.n", max: 2, do: [{id: r1, type: set, vars: {a: 1}}]}
+  - {id: t, type: wait, signal: go, timeout: 1d, on_timeout: continue}
+  - id: e
+    type: http
+    with: {url: "https://x.example.com"}
+    retry: {attempts: 1}
+    on_error: [{codes: [HTTP_ERROR], do: [{id: e1, type: set, vars: {a: 1}}]}, {do: fail}]
+    compensate: [{id: u, type: set, vars: {a: 1}}]
+  - {id: last, type: fail, if: input.n == 1}
+"""
+    definition = load_definition(source, REGISTRY)
+
+    async def run(**case: Any) -> Outcome:
+        return await bench.run(definition, Case.model_validate({"name": "x", **case}))
+
+    one = await run(input={"n": 1, "list": []}, mocks={"e": {}}, variants={"v": "a"})
+    found = measure(definition, [one])
+    assert [str(edge) for edge in found.missed] == [
+        "c: then",
+        "w: case 2",
+        "w: default",
+        "v: variant b",
+        "v: variant holdout",
+        "g: if true",
+        "f: items",
+        "r: no iteration",
+        "r: max reached",
+        "t: came",
+        "e: on_error HTTP_ERROR",
+        "e: on_error any",
+        "last: if false",
+        "goal: reached",
+    ]
+    assert found.percent == pytest.approx(100 * 13 / 27)
+    more = [
+        await run(input={"n": 3, "list": [1]}, variants={"v": "b"}),
+        await run(
+            input={"n": 2, "list": [1]},
+            signals=[{"at": "1h", "name": "go"}],
+            mocks={"e": {"error": {"code": "HTTP_ERROR"}}},
+            variants={"v": "holdout"},
+        ),
+        await run(input={"n": 0, "list": []}, mocks={"e": {"error": {"code": "FORBIDDEN"}}}),
+        await run(input={"n": 0, "list": []}, events=[{"at": "1h", "type": "done"}]),
+    ]
+    assert [outcome.problems for outcome in more] == [[], [], [], []]
+    assert [str(edge) for edge in measure(definition, [one, *more]).missed] == []
+    assert more[-1].status is RunStatus.COMPLETED
+
+
+# -- files -----------------------------------------------------------------------------------
+
+DEFINITION = """
+name: filed
+steps:
+  - id: ask
+    type: condition
+    if: input.yes
+    then: [{id: yes_mail, type: email, with: {to: a@example.com, template: hello}}]
+"""
+
+
+async def report_of(folder: Path, cases: str, **options: Any) -> Report:
+    """Write a definition and a test file, and run it."""
+    (folder / "filed.yaml").write_text(DEFINITION)
+    (folder / "filed.test.yaml").write_text(cases)
+    return await run_files([folder], REGISTRY, **options)
+
+
+async def test_a_report_tells_failures_and_coverage(tmp_path: Path) -> None:
+    cases = """
+definition: filed.yaml
+cases:
+  - {name: works, input: {"yes": true}, expect: {mails: [{template: hello}]}}
+  - {name: breaks, input: {"yes": true}, expect: {mails: []}}
+  - {name: lacks, input: {"no": 1}}
+"""
+    report = await report_of(tmp_path, cases, cover=100)
+    assert report.exit_code == 1
+    (result,) = report.results
+    assert [outcome.ok for outcome in result.outcomes] == [True, False, False]
+    told = json.loads(json.dumps(report.to_json()))
+    assert told["ok"] is False
+    assert told["coverage"][0]["missed"] == ["ask: else"]
+    assert told["coverage"][0]["percent"] == 50
+    root = ElementTree.fromstring(to_junit(report))
+    suites = {suite.get("name"): suite for suite in root}
+    file = suites[str(tmp_path / "filed.test.yaml")]
+    assert (file.get("tests"), file.get("failures"), file.get("errors")) == ("3", "2", "0")
+    failure = file.find("testcase[@name='breaks']/failure")
+    assert failure is not None
+    assert failure.get("message") == "1 mails were sent, not 0: yes_mail to a@example.com"
+    assert suites["coverage"].get("failures") == "1"
+    fine = await run_files([tmp_path], REGISTRY, only="works")
+    assert fine.exit_code == 0
+
+
+async def test_templates_of_a_folder_are_rendered(tmp_path: Path) -> None:
+    (tmp_path / "mails").mkdir()
+    (tmp_path / "mails" / "hello.yaml").write_text("subject: Hi {{ lead.name }}\ntext: Good day\n")
+    cases = """
+definition: filed.yaml
+templates: mails
+cases:
+  - name: works
+    input: {"yes": true}
+    lead: {email: a@example.com, name: Ada}
+    expect: {mails: [{subject: Hi Ada, text: Good day}]}
+"""
+    report = await report_of(tmp_path, cases)
+    assert report.exit_code == 0, report.to_json()
+    (tmp_path / "mails" / "hello.yaml").unlink()
+    report = await run_files([tmp_path], REGISTRY)
+    assert report.exit_code == 1
+    assert "the template 'hello' does not exist" in report.results[0].outcomes[0].failures[0]
+
+
+@pytest.mark.parametrize(
+    ("cases", "problem", "line"),
+    [
+        ("definition: filed.yaml\ncases: []\n", "cases: List should have at least 1 item", 2),
+        ("definition: nowhere.yaml\ncases: [{name: a}]\n", "there is no file", 1),
+        ("definition: filed.yaml\ncases:\n  - name: a\n    mock: {}\n", "'mock' is not known", 4),
+        (
+            "definition: filed.yaml\ncases:\n  - name: a\n    mocks:\n      yes_mial: {}\n",
+            "no step 'yes_mial'",
+            5,
+        ),
+        (
+            "definition: filed.yaml\ncases:\n  - name: a\n    checks: {ask: true}\n",
+            "no condition with a check 'ask'",
+            4,
+        ),
+        ("definition: filed.yaml\ncases: [{name: a}, {name: a}]\n", "must differ: a", 2),
+        (
+            "definition: filed.yaml\ncases:\n  - name: a\n    signals: [{at: soon, name: go}]\n",
+            "is not a duration",
+            4,
+        ),
+        (
+            "definition: filed.yaml\ncases:\n  - name: a\n    operators:\n"
+            "      - {at: 1h, action: retry}\n",
+            "'retry' needs 'step'",
+            5,
+        ),
+    ],
+)
+async def test_a_bad_file_is_refused_with_its_place(
+    tmp_path: Path, cases: str, problem: str, line: int
+) -> None:
+    report = await report_of(tmp_path, cases)
+    assert report.exit_code == 2
+    (bad,) = report.bad
+    assert isinstance(bad, BadFile)
+    text = f"{bad.message} {[each.message for each in bad.problems]}"
+    assert problem in text, text
+    position = bad.problems[0].position
+    assert position is not None
+    assert position.line == line
+    assert "error" in to_junit(report)
+
+
+async def test_a_bad_definition_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "filed.test.yaml").write_text("definition: filed.yaml\ncases: [{name: a}]\n")
+    (tmp_path / "filed.yaml").write_text("name: filed\nsteps: [{id: a, type: emial}]\n")
+    report = await run_files([tmp_path], REGISTRY)
+    assert report.exit_code == 2
+    assert report.bad[0].path == tmp_path / "filed.yaml"
+    assert report.bad[0].problems[0].hint == "did you mean 'email'?"
+
+
+async def test_without_the_server_a_hint_tells_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from testing.server import NoServerError
+
+    monkeypatch.setattr("testing.server.PROGRAM", "no-such-server")
+    with pytest.raises(NoServerError) as caught:
+        await report_of(tmp_path, "definition: filed.yaml\ncases: [{name: a}]\n")
+    assert caught.value.hint == "pip install 'sojourn[testing]'"
