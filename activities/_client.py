@@ -85,7 +85,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context or _default_context(),
             max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=20,
+            max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=5.0,
             network_backend=GuardedBackend(policy, resolver=resolver),
         )

@@ -21,6 +21,7 @@ from typing import cast
 
 import httpcore2
 
+from activities._streams import KeptStream
 from activities.errors import ActionError
 from schemas.errors import ErrorCode
 
@@ -247,8 +248,10 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         failure: Exception = httpcore2.ConnectError("no address left to try")
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(
-                    str(address), port, share, local_address, socket_options
+                return KeptStream(
+                    await self._inner.connect_tcp(
+                        str(address), port, share, local_address, socket_options
+                    )
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
