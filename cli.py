@@ -15,7 +15,7 @@ from rich.console import Console
 
 import cli_testing
 from remote import Remote
-from schemas.errors import Problem, SojournError
+from schemas.errors import Problem, Severity, SojournError
 
 app = typer.Typer(
     name="sojourn",
@@ -53,7 +53,10 @@ def _print_problems(problems: list[Problem], file: Path | None = None) -> None:
             at += f":{problem.position.line}:{problem.position.column}"
         where = " ".join(part for part in (at.lstrip(":"), problem.path) if part)
         hint = f" ({problem.hint})" if problem.hint else ""
-        _err.print(f"{where}: {problem.message}{hint}" if where else f"{problem.message}{hint}")
+        rule = f" [{problem.rule}]" if problem.rule else ""
+        word = "warning: " if problem.severity is Severity.WARNING else ""
+        told = f"{word}{problem.message}{hint}{rule}"
+        _err.print(f"{where}: {told}" if where else told)
 
 
 @app.command()
@@ -146,15 +149,20 @@ def migrate(
 
 @app.command()
 def validate(file: DefinitionFile) -> None:
-    """Say everything that is wrong with a definition; nothing is sent anywhere."""
-    from activities.registry import load
-    from schemas.validation import find_problems
+    """Say everything that is wrong with a definition; nothing is sent anywhere.
 
-    problems = find_problems(file.read_text(encoding="utf-8"), load())
-    _print_problems(problems, file)
-    if problems:
+    Warnings are printed, too; they leave the exit code at 0.
+    """
+    from activities.registry import load
+    from schemas.validation import check
+
+    checked = check(file.read_text(encoding="utf-8"), load())
+    _print_problems(checked.problems, file)
+    if checked.errors:
         raise typer.Exit(1)
-    _out.print(f"{file} is valid")
+    count = len(checked.warnings)
+    told = f", with {count} warning{'s' if count > 1 else ''}" if count else ""
+    _out.print(f"{file} is valid{told}")
 
 
 @app.command()
@@ -182,6 +190,7 @@ def publish(file: DefinitionFile) -> None:
                 raise
             path = f"/definitions/{name}/versions"
             stored = remote.post_source(path, source, publish="true")
+    _print_problems([Problem.model_validate(each) for each in stored.get("warnings", [])], file)
     _out.print(f"{stored['name']} version {stored['version']} is {stored['status']}")
 
 

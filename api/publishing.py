@@ -1,5 +1,6 @@
 """Reading a definition that came as a body, and the definitions that runs are started with."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,33 +12,41 @@ from db.definitions import Version
 from schemas.actions import Catalogue
 from schemas.definition import Definition
 from schemas.document import parse_document
-from schemas.errors import DefinitionError, ErrorCode, NotFoundError, Problem
-from schemas.validation import find_problems, load_definition
+from schemas.errors import DefinitionError, NotFoundError, Problem
+from schemas.rules import Rule, refused
+from schemas.validation import check, invalid
 
 
-def read_definition(source: str, catalogue: Catalogue, *, name: str | None = None) -> Definition:
+@dataclass(frozen=True)
+class Reading:
+    """A definition that may be published, and the warnings about it."""
+
+    definition: Definition
+    warnings: list[Problem]
+
+
+def read_definition(source: str, catalogue: Catalogue, *, name: str | None = None) -> Reading:
     """Parse and check a definition's text; `name` is the one that it must have.
 
     Raises DefinitionError that lists every problem.
     """
-    definition = load_definition(source, catalogue)
+    checked = check(source, catalogue)
+    if checked.definition is None:
+        raise invalid(checked.problems)
     faults = _storage_problems(source)
-    if name is not None and definition.name != name:
-        faults.append(
-            Problem(
-                code=ErrorCode.DEFINITION_INVALID,
-                path="name",
-                message=f"the definition is named {definition.name!r}, the address says {name!r}",
-            )
-        )
+    if name is not None and checked.definition.name != name:
+        message = f"the definition is named {checked.definition.name!r}, the address says {name!r}"
+        faults.append(refused(Rule.BAD_VALUE, "name", message))
     if faults:
         raise DefinitionError(f"the definition is not valid: {faults[0].message}", problems=faults)
-    return definition
+    return Reading(checked.definition, checked.warnings)
 
 
 def check_definition(source: str, catalogue: Catalogue) -> list[Problem]:
-    """Give every problem of a definition's text; an empty list means it may be published."""
-    return find_problems(source, catalogue) or _storage_problems(source)
+    """Give every problem of a definition's text; without an error it may be published."""
+    checked = check(source, catalogue)
+    faults = _storage_problems(source) if checked.definition is not None else []
+    return [*checked.problems, *faults]
 
 
 def document_of(definition: Definition) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def document_of(definition: Definition) -> dict[str, Any]:
 
 def _storage_problems(source: str) -> list[Problem]:
     fault = find_unstorable(parse_document(source).data)
-    return [Problem(message=f"it cannot be stored: {fault}")] if fault else []
+    return [refused(Rule.BAD_VALUE, "", f"it cannot be stored: {fault}")] if fault else []
 
 
 async def find_version(

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from api.models.definitions import VersionSummary
+from api.models.definitions import Published, VersionSummary
 from api.models.runs import RunDetail, RunSummary, StepView
 from db.definitions import Definition, Version
 from db.definitions import VersionSummary as VersionRow
 from db.run_steps import RunStep
 from db.runs import Run
 from db.runs import RunSummary as RunRow
+from schemas.errors import Problem
 from schemas.run import RunState, RunStatus, StepState, StepStatus
 
 
@@ -35,6 +36,12 @@ def version_summary(name: str, row: Version | VersionRow, *, active: int | None)
         created_at=row.created_at,
         published_at=row.published_at,
     )
+
+
+def published(name: str, row: Version, *, active: int | None, warnings: list[Problem]) -> Published:
+    """A version that was stored or published just now."""
+    summary = version_summary(name, row, active=active)
+    return Published(**dict(summary), warnings=warnings)
 
 
 def run_summary(row: RunRow | Run) -> RunSummary:

@@ -6,10 +6,13 @@ makes sure of the output in what is evaluated only when it holds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from schemas.cel import ast
+from schemas.cel.parser import parse
 from schemas.cel.references import static_chain
+from schemas.errors import ExpressionError
 
 # A fact is a tuple of words: ("value", *chain) the value is not null, ("has", *chain) the field
 # is there, ("ran", step), ("verdict", step, "true"), ("variant", step, name), ("later",) for an
@@ -30,6 +33,15 @@ class Read:
     field: str | None
     offset: int
     facts: Facts
+
+
+@lru_cache(maxsize=1024)
+def parsed(source: str) -> ast.Node | None:
+    """Parse an expression; None where it cannot be."""
+    try:
+        return parse(source)
+    except ExpressionError:
+        return None
 
 
 def facts(node: ast.Node, verdict: bool) -> Facts:
@@ -142,11 +154,12 @@ def reads(node: ast.Node, known: Facts = NOTHING) -> Iterator[Read]:
 
 
 def _in_logical(node: ast.Logical, known: Facts) -> Iterator[Read]:
+    # An error on one side does not count when another side decides.
+    sure = [facts(operand, node.sign == "&&") for operand in node.operands]
+    telling = [index for index, found in enumerate(sure) if found]
     for index, operand in enumerate(node.operands):
-        # An error on one side does not count when another side decides.
-        others = (*node.operands[:index], *node.operands[index + 1 :])
-        sure = NOTHING.union(*(facts(other, node.sign == "&&") for other in others))
-        yield from reads(operand, known | sure)
+        others = NOTHING.union(*(sure[other] for other in telling if other != index))
+        yield from reads(operand, known | others)
 
 
 def _in_conditional(node: ast.Conditional, known: Facts) -> Iterator[Read]:

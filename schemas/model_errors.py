@@ -59,16 +59,26 @@ def find_model_problems(error: ValidationError, data: Any) -> list[Problem]:
 
 
 def without_faults(error: ValidationError, data: Any) -> Any:
-    """Copy the data without the values that Pydantic refuses, so that the rest can be checked."""
+    """Copy the data without the values that Pydantic refuses, so that the rest can be checked.
+
+    A field whose name is a slip of a known one is renamed.
+    """
     pruned = copy.deepcopy(data)
     for item in error.errors():
-        parts = _resolve(item["loc"], data)[0]
+        parts, keys = _resolve(item["loc"], data)
         here = pruned
         for part in parts[:-1]:
             here = _inner(here, part)
         if parts and isinstance(here, dict):
-            here.pop(parts[-1], None)
+            value = here.pop(parts[-1], None)
+            near = _near(str(parts[-1]), keys) if item["type"] == "extra_forbidden" else None
+            if near is not None:
+                here.setdefault(near, value)
     return pruned
+
+
+def _near(name: str, keys: Sequence[str]) -> str | None:
+    return next(iter(get_close_matches(name, keys, 1)), None)
 
 
 def _problem(item: Mapping[str, Any], data: Any) -> Problem:
@@ -77,12 +87,12 @@ def _problem(item: Mapping[str, Any], data: Any) -> Problem:
     kind, field = str(item["type"]), str(parts[-1]) if parts else ""
     if kind == "extra_forbidden":
         name = str(item["loc"][-1])
-        near = get_close_matches(name, keys, 1)
+        near = _near(name, keys)
         return refused(
             Rule.UNKNOWN_PROPERTY,
             path,
             f"the field {name!r} is not known here, or not interpreted by this version",
-            f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}",
+            f"did you mean {near!r}?" if near else f"known: {', '.join(keys)}",
         )
     if kind == "missing":
         return refused(Rule.MISSING_PROPERTY, path, f"the field {item['loc'][-1]!r} is required")

@@ -6,13 +6,12 @@ from typing import Any
 
 from schemas import cel
 from schemas.cel import CheckProblem, ast
-from schemas.cel.parser import parse
 from schemas.cel.types import join
 from schemas.definition import Definition, walk
 from schemas.errors import ErrorCode, ExpressionError, Problem, Severity
 from schemas.expressions import parse_template
-from schemas.facts import reads, step_places
-from schemas.result_types import plain_type, view
+from schemas.facts import parsed, reads, step_places
+from schemas.result_types import plain_type
 from schemas.rules import Rule
 from schemas.scopes import LEAD, RUN, Scope, explain
 from schemas.steps import ForEach, Repeat
@@ -98,13 +97,13 @@ class Checks:
             "vars": self.vars,
             "run": RUN,
             "lead": LEAD,
-            "steps": cel.object_type(
-                {name: view(one.output) for name, one in scope.results.items()}
-            ),
+            "steps": scope.steps,
             **scope.names,
         }
-        found, problems = cel.check(source, variables)
-        tree = self._tree(source)
+        found, every = cel.check(source, variables)
+        # The same thing is said once for each expression, at its first place.
+        problems = list({problem.message: problem for problem in reversed(every)}.values())
+        tree = parsed(source)
         if tree is not None:
             places = step_places(tree) if "steps" not in scope.names else {}
             for problem in problems:
@@ -121,13 +120,6 @@ class Checks:
             message = f"gives {found}, but {wanted} is needed"
             self._report(place, CheckProblem(message, 0))
         return found
-
-    def _tree(self, source: str) -> ast.Node | None:
-        try:
-            return parse(source)
-        except ExpressionError:
-            # The check itself has said so.
-            return None
 
     def _no_step(self, name: str, problem: CheckProblem) -> CheckProblem:
         """A step that exists but cannot be read here deserves a better word than "unknown"."""

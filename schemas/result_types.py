@@ -6,7 +6,7 @@ from typing import Any
 from schemas import cel
 from schemas.actions import ActionSpec
 from schemas.cel.types import join
-from schemas.scopes import ERROR, has_fallback
+from schemas.scopes import has_fallback
 from schemas.step_base import StepBase
 from schemas.steps import (
     ActionStep,
@@ -28,11 +28,6 @@ _SUB_RUN_END = cel.object_type(
     {"run_id": cel.STRING, "status": cel.STRING, "output": cel.DYN, "error": cel.DYN}
 )
 _ANY_OF = cel.object_type({"index": cel.INT, "source": cel.DYN, "data": cel.DYN})
-
-
-def view(output: cel.Type) -> cel.Type:
-    """Give the type of `steps.<id>`."""
-    return cel.object_type({"output": output, "status": cel.STRING, "error": ERROR})
 
 
 def last_type(steps: list[Any], outputs: Mapping[str, cel.Type]) -> cel.Type:

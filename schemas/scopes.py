@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from schemas import cel
-from schemas.cel.parser import parse
-from schemas.errors import ExpressionError
-from schemas.facts import NOTHING, Facts, facts
+from schemas.facts import NOTHING, Facts, facts, parsed
 from schemas.step_base import ErrorRoute, StepBase
 from schemas.steps import Condition, Parallel, Repeat, Split, Switch, Wait
 
@@ -66,6 +65,11 @@ class Result:
     output: cel.Type
     doubts: Doubts = NOTHING
 
+    @cached_property
+    def view(self) -> cel.Type:
+        """The type of `steps.<id>`."""
+        return cel.object_type({"output": self.output, "status": cel.STRING, "error": ERROR})
+
 
 Results = Mapping[str, Result]
 
@@ -88,6 +92,11 @@ class Scope:
     names: Mapping[str, cel.Type] = field(default_factory=dict)
     nullable: frozenset[str] = frozenset()
     known: Facts = NOTHING
+
+    @cached_property
+    def steps(self) -> cel.Type:
+        """The type of `steps`."""
+        return cel.object_type({name: one.view for name, one in self.results.items()})
 
     def after(self, results: Results) -> "Scope":
         """Give the scope in which these steps have been, too."""
@@ -136,11 +145,9 @@ class Scope:
 
 
 def _facts(source: str, verdict: bool) -> Facts:
-    try:
-        return facts(parse(source), verdict)
-    except ExpressionError:
-        # Reported where the expression itself is checked.
-        return NOTHING
+    tree = parsed(source)
+    # A syntax error is reported where the expression itself is checked.
+    return facts(tree, verdict) if tree is not None else NOTHING
 
 
 def _if(source: str, verdict: bool) -> tuple[str, ...]:

@@ -20,6 +20,14 @@ class VersionSummary(BaseModel):
     published_at: datetime | None = None
 
 
+class Published(VersionSummary):
+    """A version that was stored or published, with what its author should know of it."""
+
+    warnings: list[Problem] = Field(
+        default_factory=list, description="what is doubtful in it, but refuses nothing"
+    )
+
+
 class VersionDetail(VersionSummary):
     """A version with its content: `source` as it was written, `definition` as it was read."""
 
@@ -58,6 +66,6 @@ class DefinitionPage(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What is wrong with a definition; empty when it may be published."""
+    """All that was found; a definition without a problem of severity `error` may be published."""
 
     problems: list[Problem]

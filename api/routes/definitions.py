@@ -11,12 +11,12 @@ from api.models.definitions import (
     DefinitionDetail,
     DefinitionPage,
     DefinitionSummary,
+    Published,
     Verdict,
-    VersionSummary,
 )
 from api.publishing import check_definition, document_of, read_definition
 from api.source import SOURCE_BODY, SourceDep
-from api.views import definition_summary, version_summary
+from api.views import definition_summary, published
 from db import definitions
 
 router = APIRouter(tags=["definitions"])
@@ -34,9 +34,10 @@ async def create_definition(
     catalogue: CatalogueDep,
     response: Response,
     publish: Publish = False,
-) -> VersionSummary:
+) -> Published:
     """Store a new definition, as a draft or published; 409 if the name exists."""
-    definition = read_definition(source, catalogue)
+    reading = read_definition(source, catalogue)
+    definition = reading.definition
     version = await definitions.create(
         session,
         workspace,
@@ -47,7 +48,8 @@ async def create_definition(
         publish=publish,
     )
     response.headers["Location"] = f"/api/v1/definitions/{definition.name}"
-    return version_summary(definition.name, version, active=1 if publish else None)
+    active = 1 if publish else None
+    return published(definition.name, version, active=active, warnings=reading.warnings)
 
 
 @router.post("/definitions/validate", responses=problems(413), openapi_extra=SOURCE_BODY)

@@ -5,12 +5,13 @@ from fastapi import APIRouter, Response
 from api.dependencies import CatalogueDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, VersionPath
-from api.models.definitions import VersionDetail, VersionList, VersionSummary
+from api.models.definitions import Published, VersionDetail, VersionList, VersionSummary
 from api.publishing import document_of, find_version, read_definition
 from api.routes.definitions import Publish
 from api.source import SOURCE_BODY, SourceDep
-from api.views import version_summary
+from api.views import published, version_summary
 from db import definitions
+from schemas.validation import check
 
 router = APIRouter(tags=["definitions"], prefix="/definitions/{name}/versions")
 
@@ -24,9 +25,10 @@ async def create_version(
     catalogue: CatalogueDep,
     response: Response,
     publish: Publish = False,
-) -> VersionSummary:
+) -> Published:
     """Add a version, as a draft or published; runs already started keep theirs."""
-    definition = read_definition(source, catalogue, name=name)
+    reading = read_definition(source, catalogue, name=name)
+    definition = reading.definition
     version = await definitions.add_version(
         session,
         workspace,
@@ -37,7 +39,8 @@ async def create_version(
         publish=publish,
     )
     response.headers["Location"] = f"/api/v1/definitions/{name}/versions/{version.version}"
-    return version_summary(name, version, active=version.version if publish else None)
+    active = version.version if publish else None
+    return published(name, version, active=active, warnings=reading.warnings)
 
 
 @router.get("", responses=problems(404))
@@ -64,11 +67,16 @@ async def get_version(
 
 @router.post("/{version}/publish", responses=problems(404, 409))
 async def publish_version(
-    name: NamePath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
-) -> VersionSummary:
+    name: NamePath,
+    version: VersionPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    catalogue: CatalogueDep,
+) -> Published:
     """Make a version the active one; 409 if it is deprecated."""
     row = await definitions.publish(session, workspace, name, version)
-    return version_summary(name, row, active=version)
+    warnings = check(row.source, catalogue).warnings
+    return published(name, row, active=version, warnings=warnings)
 
 
 @router.post("/{version}/deprecate", responses=problems(404, 409))
