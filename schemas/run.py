@@ -24,10 +24,11 @@ MAX_EVENTS = 1000
 INTERPRETER_TASK_QUEUE = "sojourn"
 # What a run's start says of the interpreter's choices: a run that began with an older one keeps
 # it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
-# 200 items, in child runs.
+# 200 items, in child runs. 4: local activities run one at a time.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
-REVISION = 3
+SERIAL_REVISION = 4
+REVISION = 4
 
 
 class RunStatus(StrEnum):

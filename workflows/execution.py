@@ -8,7 +8,9 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
+from workflows.children import Children
 from workflows.frame import Frame, variables
+from workflows.inbox import Inbox
 from workflows.outcomes import error_info
 from workflows.recorder import LOCAL_RETRY, LOCAL_RETRY_THRESHOLD, Recorder
 from workflows.unwinding import Quiesce, RunFailed
@@ -21,10 +23,9 @@ with workflow.unsafe.imports_passed_through():
     from schemas.errors import LimitError
     from schemas.graph import inside
     from schemas.run import (
-        MAX_EVENTS,
         MAX_OUTPUT_BYTES,
+        MAX_RESULTS_BYTES,
         MAX_STATE_BYTES,
-        Event,
         RunStart,
         RunState,
         StepState,
@@ -45,6 +46,8 @@ class Execution:
         self.run_step = run_step
         self.state = state
         self.recorder = Recorder(start, state)
+        self.children = Children(self)
+        self.inbox = Inbox(state)
         self.quiescing = False
         self._kept_bytes = sum(_size(step.output) for step in state.steps.values())
 
@@ -85,15 +88,16 @@ class Execution:
     async def local(self, name: str, args: list[Any], path: str, summary: str) -> Any:
         """Run a local activity that decides the path; its result is recorded in history."""
         try:
-            result = await workflow.execute_local_activity(
-                name,
-                args=args,
-                activity_id=path,
-                summary=summary,
-                start_to_close_timeout=_LOCAL_TIMEOUT,
-                retry_policy=LOCAL_RETRY,
-                local_retry_threshold=LOCAL_RETRY_THRESHOLD,
-            )
+            async with self.recorder.slot():
+                result = await workflow.execute_local_activity(
+                    name,
+                    args=args,
+                    activity_id=path,
+                    summary=summary,
+                    start_to_close_timeout=_LOCAL_TIMEOUT,
+                    retry_policy=LOCAL_RETRY,
+                    local_retry_threshold=LOCAL_RETRY_THRESHOLD,
+                )
         except FailureError as error:
             raise RunFailed(error_info(error, path)) from error
         await self.recorder.inline()
@@ -173,9 +177,10 @@ class Execution:
     def keep(self, state: StepState) -> None:
         """Count a step's output against what a run may carry; raises LimitError."""
         size = _size(state.output)
-        if size > MAX_OUTPUT_BYTES:
+        limit = MAX_RESULTS_BYTES if state.type == "for_each" else MAX_OUTPUT_BYTES
+        if size > limit:
             state.output = None
-            raise LimitError(f"the output has {size} bytes; the limit is {MAX_OUTPUT_BYTES}")
+            raise LimitError(f"the output has {size} bytes; the limit is {limit}")
         self._kept_bytes += size
         if self._kept_bytes > MAX_STATE_BYTES:
             state.output = None
@@ -183,19 +188,6 @@ class Execution:
                 f"the outputs of this run have {self._kept_bytes} bytes; "
                 f"the limit is {MAX_STATE_BYTES}"
             )
-
-    def receive(self, event: Event) -> None:
-        """Keep an event for the steps that wait for it; beyond the quota it is dropped."""
-        known = event.id in self.state.taken or any(
-            other.id == event.id for other in self.state.inbox
-        )
-        if known:
-            return
-        if len(self.state.inbox) >= MAX_EVENTS:
-            # It is stored; the step that asks for it gets it from there.
-            workflow.logger.warning("inbox full, event left", extra={"event": event.id})
-            return
-        self.state.inbox.append(event)
 
     def rename(self, old: str, new: str) -> None:
         """Give a step another id, in all its paths and in those of the steps inside its loop."""
@@ -221,12 +213,31 @@ class Execution:
             if other.id in ids and other.path.startswith(prefix):
                 self.forget(other.path)
 
-    def forget(self, prefix: str) -> None:
-        """Drop the steps under a path prefix from the carried state; their records are kept."""
-        for path in [path for path in self.state.steps if path.startswith(prefix)]:
-            self._kept_bytes -= _size(self.state.steps[path].output)
-            self.recorder.release(path)
-            del self.state.steps[path]
+    def end_open_steps(self) -> None:
+        """Call steps cancelled that the end of the run met before they could say so."""
+        for step in self.state.steps.values():
+            if not step.status.done:
+                step.status = StepStatus.CANCELLED
+                step.finished_at = workflow.now()
+                step.held = False
+                self.recorder.touch(step.path)
+
+    def leave(self, prefix: str) -> None:
+        """Drop an iteration's steps (`each[3].`), unless a compensation may still read them."""
+        if not any(entry.path.startswith(prefix) for entry in self.state.undo):
+            self.forget(prefix)
+
+    def forget(self, path: str) -> None:
+        """Drop a step, or under a prefix that ends in a dot all of an iteration's, from the state.
+
+        Their records are kept.
+        """
+        whole = path.endswith(".")
+        for found in list(self.state.steps):
+            if found == path or (whole and found.startswith(path)):
+                self._kept_bytes -= _size(self.state.steps[found].output)
+                self.recorder.release(found)
+                del self.state.steps[found]
 
 
 RunStep = Callable[[Execution, Step, StepState, Frame], Awaitable[Any]]

@@ -19,6 +19,7 @@ from workflows.unwinding import Quiesce, RunFailed
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
+    from schemas.events import EVENT_SIGNAL
     from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
     from schemas.run import MAX_MAILBOX, ErrorInfo, Event, RunStart, RunState, RunStatus
 
@@ -155,7 +156,7 @@ class Interpreter:
             cancellation_type=workflow.ActivityCancellationType.ABANDON,
         )
 
-    @workflow.signal(name="sojourn.event")
+    @workflow.signal(name=EVENT_SIGNAL)
     def on_event(self, event: Event) -> None:
         """Keep an event for the steps that wait for it; one that is known already is dropped."""
         self._run.check_history()

@@ -1,6 +1,8 @@
 """The recorder: keeps what changed and flushes it to the projection in one batch."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from workflows.search import DEFINITION_VERSION, RUN_STATUS
 
 with workflow.unsafe.imports_passed_through():
     from schemas.run import (
+        SERIAL_REVISION,
         FinalOutcome,
         Projection,
         RunStart,
@@ -44,11 +47,25 @@ class Recorder:
         self._dirty: dict[str, None] = {}
         self._released: list[StepRecord] = []
         self._lock = asyncio.Lock()
+        self._slot = asyncio.Lock()
         self._inline = 0
         self.recorded = RunStatus.RUNNING
         self.unwinding = False
         # The end that this very execution has written before it had to decide again.
         self.ended: FinalOutcome | None = None
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold the run's one place for a local activity.
+
+        Live they resolve in the order in which they end, in replay in that in which they began
+        (temporalio/sdk-python issues 1578 and 1881): two at once would not replay.
+        """
+        if self._start.revision < SERIAL_REVISION:
+            yield
+            return
+        async with self._slot:
+            yield
 
     def touch(self, path: str) -> None:
         """Mark a step as changed."""
@@ -101,14 +118,15 @@ class Recorder:
                     retry_policy=LOCAL_RETRY,
                 )
             else:
-                answer = await workflow.execute_local_activity(
-                    RECORD,
-                    payload,
-                    activity_id=f"record-{self._state.generation}-{projection.seq}",
-                    start_to_close_timeout=_TIMEOUT,
-                    retry_policy=LOCAL_RETRY,
-                    local_retry_threshold=LOCAL_RETRY_THRESHOLD,
-                )
+                async with self.slot():
+                    answer = await workflow.execute_local_activity(
+                        RECORD,
+                        payload,
+                        activity_id=f"record-{self._state.generation}-{projection.seq}",
+                        start_to_close_timeout=_TIMEOUT,
+                        retry_policy=LOCAL_RETRY,
+                        local_retry_threshold=LOCAL_RETRY_THRESHOLD,
+                    )
             self.recorded = status
             if isinstance(answer, dict) and "ended" in answer:
                 self.ended = FinalOutcome.model_validate(answer["ended"])

@@ -64,16 +64,17 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
     )
     state.attempts += 1
     if _is_inline(run, step, params, given):
-        answer = await workflow.execute_local_activity(
-            step.type,
-            args=args,
-            activity_id=state.path,
-            summary=step.title,
-            start_to_close_timeout=min(given or MAX_INLINE_TIMEOUT, MAX_INLINE_TIMEOUT),
-            retry_policy=policy,
-            local_retry_threshold=LOCAL_RETRY_THRESHOLD,
-            cancellation_type=_CANCELLATION,
-        )
+        async with run.recorder.slot():
+            answer = await workflow.execute_local_activity(
+                step.type,
+                args=args,
+                activity_id=state.path,
+                summary=step.title,
+                start_to_close_timeout=min(given or MAX_INLINE_TIMEOUT, MAX_INLINE_TIMEOUT),
+                retry_policy=policy,
+                local_retry_threshold=LOCAL_RETRY_THRESHOLD,
+                cancellation_type=_CANCELLATION,
+            )
         await run.recorder.inline()
     else:
         timeout = given or run.start.timeouts.get(step.type, DEFAULT_TIMEOUT)
