@@ -4,6 +4,7 @@ from typing import Any
 
 from schemas.actions import ActionSpec, Catalogue
 from schemas.definition import Definition
+from schemas.descriptions import describe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEMPLATE = {"type": "string", "pattern": r"\{\{", "description": "an expression: {{ CEL }}"}
@@ -12,7 +13,11 @@ _TEMPLATE = {"type": "string", "pattern": r"\{\{", "description": "an expression
 def language_schema(catalogue: Catalogue) -> dict[str, Any]:
     """Give the JSON Schema (draft 2020-12) of definitions, with one step type for each action."""
     schema = Definition.model_json_schema(by_alias=True)
+    schema["properties"] = describe("Definition", schema["properties"])
     definitions: dict[str, Any] = schema["$defs"]
+    for name, part in definitions.items():
+        if "properties" in part:
+            part["properties"] = describe(name, part["properties"])
     generic = definitions.pop("ActionStep")
     references: list[dict[str, str]] = []
     for name, spec in catalogue.specs().items():
@@ -39,7 +44,7 @@ def _action_step(
         "required": required,
         "properties": {
             **generic["properties"],
-            "type": {"const": spec.name, "type": "string"},
+            "type": {"const": spec.name, "type": "string", "description": spec.summary},
             "with": {**params, "properties": relaxed} if properties else params,
         },
     }
