@@ -15,12 +15,13 @@ from typing import Any
 
 import psutil
 
-from benchmarks import cel, latency, sleepers, tables
+from benchmarks import cel, foreach, latency, sleepers, tables
 from benchmarks.cases import CASES
 from benchmarks.compare import HANDWRITTEN, SOJOURN, compare
 from benchmarks.stack import running_stack
 
-PARTS = (*(case.name for case in CASES), "latency", "sleepers", "cel")
+PARTS = (*(case.name for case in CASES), "latency", "sleepers", "foreach", "cel")
+_MEASURED = ("latency", "sleepers", "foreach")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,20 @@ class Sizes:
     concurrency: int
     starts: int
     sleepers: int
+    items: int
     idle: float
 
 
-FULL = Sizes(pairs=5, share=1.0, concurrency=50, starts=200, sleepers=10_000, idle=30.0)
-QUICK = Sizes(pairs=1, share=0.1, concurrency=10, starts=20, sleepers=50, idle=2.0)
+FULL = Sizes(
+    pairs=5,
+    share=1.0,
+    concurrency=50,
+    starts=200,
+    sleepers=10_000,
+    items=10_000,
+    idle=30.0,
+)
+QUICK = Sizes(pairs=1, share=0.1, concurrency=10, starts=20, sleepers=50, items=1000, idle=2.0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -83,6 +93,8 @@ async def measure(
                 concurrency=sizes.concurrency,
                 told=told,
             )
+        if "foreach" in parts:
+            found["foreach"] = await foreach.measure(stack, sizes.items, told=told)
     return found
 
 
@@ -124,6 +136,8 @@ def main() -> None:
         console.print(tables.latencies(found["latency"]))
     if "sleepers" in found:
         console.print(tables.sleeping(found["sleepers"]))
+    if "foreach" in found:
+        console.print(foreach.table(found["foreach"]))
     if comparisons or "latency" in found:
         console.print(tables.targets(comparisons, found.get("latency")))
     if arguments.json is not None:
@@ -131,7 +145,7 @@ def main() -> None:
             "machine": machine,
             "sandboxed": arguments.sandbox,
             "comparisons": [asdict(one) for one in comparisons],
-            **{name: asdict(found[name]) for name in ("latency", "sleepers") if name in found},
+            **{name: asdict(found[name]) for name in _MEASURED if name in found},
         }
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     if "cel" in parts:

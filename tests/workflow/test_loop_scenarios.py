@@ -1,5 +1,6 @@
 """Loops, batches and sub-runs, with every way to end."""
 
+import asyncio
 import os
 
 import pytest
@@ -41,6 +42,14 @@ async def children(runner: Runner, handle: WorkflowHandle) -> list[tuple[str, st
     return found
 
 
+async def children_begun(runner: Runner, handle: WorkflowHandle) -> None:
+    """Wait until a child of a run waits for something."""
+    async with asyncio.timeout(20):
+        while not (found := await children(runner, handle)):
+            await asyncio.sleep(0.02)
+    await begun(runner.client.get_workflow_handle(found[0][0]))
+
+
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("scenario", LOOPS, ids=lambda scenario: scenario.name)
 async def test_scenario(scenario: Scenario, skipping: Runner, real_time: Runner) -> None:
@@ -48,7 +57,7 @@ async def test_scenario(scenario: Scenario, skipping: Runner, real_time: Runner)
     start = runner.start_of(definition_text(scenario), INPUT, history_limit=scenario.history_limit)
     handle = await runner.start(start)
     if scenario.act is not None:
-        await begun(handle)
+        await (children_begun(runner, handle) if "batch" in scenario.name else begun(handle))
         await scenario.act(handle)
     ended = await runner.end(handle)
     state = ended.state

@@ -1,0 +1,105 @@
+"""Batches of a loop: compensation over them, pause, and what a child sees of its parent."""
+
+import asyncio
+from typing import Any
+
+from schemas.run import RunState, StepStatus
+from tests.kit.probes import calls
+from tests.kit.running import Runner, begun
+from tests.workflow.test_loop_scenarios import children
+
+SAGA = """
+name: saga
+steps:
+  - id: each
+    type: for_each
+    items: [1, 2, 3, 4]
+    batch: 2
+    concurrency: 1
+    do:
+      - id: book
+        type: probe
+        with: {value: "{{ item * 10 }}"}
+        compensate: [{id: unbook, type: probe, with: {value: "{{ steps.book.output.value }}"}}]
+  - {id: boom, type: fail}
+"""
+
+
+async def test_compensations_of_finished_batches_run_in_reverse(skipping: Runner) -> None:
+    start = skipping.start_of(SAGA)
+    ended = await skipping.end(await skipping.start(start))
+    assert ended.state.status == "failed"
+    mine = [path for run, path in calls if run == start.run_id]
+    assert mine == [f"each[{index}].unbook" for index in (3, 2, 1, 0)]
+    states = ended.state.steps
+    assert [states[f"each[{n}].unbook"].output["value"] for n in range(4)] == [10, 20, 30, 40]
+    assert {states[f"each[{n}].book"].status for n in range(4)} == {StepStatus.COMPENSATED}
+
+
+NESTED = """
+name: nested
+input: {type: object, properties: {base: {type: integer}}}
+output: "{{ steps.outer.output }}"
+steps:
+  - id: outer
+    type: for_each
+    items: [1, 2]
+    as: row
+    batch: 1
+    do:
+      - {id: add, type: set, vars: {sum: "{{ row + input.base }}"}}
+      - id: inner
+        type: for_each
+        items: [5, 6, 7]
+        batch: 2
+        tolerate: 1
+        do:
+          - {id: no, type: fail, if: item == 6}
+          - {id: p, type: probe, with: {value: "{{ [row, item, index, vars.sum, steps.add.output.sum, run.id] }}"}}
+      - {id: last, type: probe, with: {value: "{{ steps.inner.output }}"}}
+"""
+
+
+async def test_batches_within_batches_see_what_stands_above_them(skipping: Runner) -> None:
+    start = skipping.start_of(NESTED, {"base": 100})
+    ended = await skipping.end(await skipping.start(start))
+    assert ended.state.error is None
+    output: list[Any] = ended.state.output
+    for row, told in enumerate(output, start=1):
+        seen = told["value"]
+        assert [one["status"] for one in seen] == ["completed", "failed", "completed"]
+        expected = [row, 5, 0, row + 100, row + 100, start.run_id]
+        assert seen[0]["output"]["value"] == expected
+        assert seen[2]["output"]["value"] == [row, 7, 2, row + 100, row + 100, start.run_id]
+        assert seen[1]["error"]["step"] == f"outer[{row - 1}].inner[1].no"
+
+
+WAITING = """
+name: waiting-batches
+output: "{{ size(steps.each.output) }}"
+steps:
+  - id: each
+    type: for_each
+    items: [1, 2]
+    batch: 1
+    do: [{id: go, type: wait, signal: go, timeout: 1h}, {id: p, type: probe}]
+"""
+
+
+async def test_a_pause_reaches_the_batches(real_time: Runner) -> None:
+    handle = await real_time.start(real_time.start_of(WAITING))
+    async with asyncio.timeout(20):
+        while len(found := await children(real_time, handle)) < 2:
+            await asyncio.sleep(0.02)
+    below = [real_time.client.get_workflow_handle(workflow_id) for workflow_id, _ in found]
+    for child in below:
+        await begun(child)
+    await handle.signal("pause")
+    async with asyncio.timeout(20):
+        for child in below:
+            while not (await child.query("state", result_type=RunState)).paused:
+                await asyncio.sleep(0.02)
+    for child in below:
+        await child.signal("go")
+    await handle.signal("resume")
+    assert (await real_time.end(handle)).state.output == 2

@@ -1,0 +1,75 @@
+"""Loops longer than a history: nothing is lost over many continue-as-news, a pause and signals."""
+
+import asyncio
+
+from temporalio.client import WorkflowHandle
+
+from schemas.run import RunState, RunStatus
+from tests.kit.running import Runner
+
+ITERATIONS, SIGNALS = 3000, 500
+LOOPS = f"""
+name: long-loop
+output: "{{{{ [vars.count, vars.sum] }}}}"
+steps:
+  - {{id: begin, type: set, vars: {{count: 0, sum: 0}}}}
+  - id: loop
+    type: repeat
+    until: vars.count == {ITERATIONS}
+    max: {ITERATIONS}
+    do:
+      - {{id: one, type: set, vars: {{count: "{{{{ vars.count + 1 }}}}"}}}}
+  - id: collect
+    type: repeat
+    until: index == {SIGNALS - 1}
+    max: {SIGNALS}
+    do:
+      - {{id: tick, type: wait, signal: tick, timeout: 1h}}
+      - {{id: add, type: set, vars: {{sum: "{{{{ vars.sum + steps.tick.output.n }}}}"}}}}
+"""
+
+
+async def state_of(handle: WorkflowHandle) -> RunState:
+    return await handle.query("state", result_type=RunState)
+
+
+async def test_three_thousand_iterations_with_signals_and_a_pause(real_time: Runner) -> None:
+    handle = await real_time.start(real_time.start_of(LOOPS, history_limit=300))
+    async with asyncio.timeout(120):
+        while not (await state_of(handle)).generation:
+            await asyncio.sleep(0.05)
+        await handle.signal("pause")
+        for number in range(SIGNALS):
+            await handle.signal("tick", {"n": number})
+        while (paused := await state_of(handle)).status != RunStatus.PAUSED:
+            await asyncio.sleep(0.05)
+        assert 0 < paused.vars["count"] < ITERATIONS
+        await handle.signal("resume")
+        output = await handle.result()
+    ended = await state_of(handle)
+    assert output == [ITERATIONS, sum(range(SIGNALS))]
+    assert ended.generation >= 10
+    # Of the iterations only the last one's steps were carried.
+    assert len(ended.steps) < 10
+
+
+EVERY = """
+name: every
+output: "{{ run.now - run.started_at >= duration('23h') }}"
+steps:
+  - id: loop
+    type: repeat
+    until: index == 23
+    max: 24
+    every: 1h
+    do: [{id: nap, type: delay, for: 30m}]
+"""
+
+
+async def test_every_counts_from_the_begin_of_an_iteration(skipping: Runner) -> None:
+    ended = await skipping.end(await skipping.start(skipping.start_of(EVERY)))
+    assert ended.state.output is True
+    took = ended.state.steps["loop"]
+    assert took.finished_at is not None
+    assert took.started_at is not None
+    assert (took.finished_at - took.started_at).total_seconds() < 24 * 3600
