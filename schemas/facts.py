@@ -114,7 +114,7 @@ def _excludes_first(node: ast.Compare, value: Any, verdict: bool) -> bool:
 def _defaulted(node: ast.Default, verdict: bool) -> Facts:
     fallback = node.fallback
     if isinstance(fallback, ast.Literal) and fallback.value is (not verdict):
-        return _holders(node.value)
+        return _holders(node.value) | facts(node.value, verdict)
     return NOTHING
 
 

@@ -109,7 +109,9 @@ class Scope:
 
     def passing(self, source: str, verdict: bool) -> "Scope":
         """Give the scope of what happens only when a condition has turned out so."""
-        return self.learning({_if(source, verdict)} | _facts(source, verdict))
+        parts = _conjuncts(source) if verdict else []
+        tests = {_if(part, verdict) for part in (source, *parts)}
+        return self.learning(tests | _facts(source, verdict))
 
     def learning(self, found: Iterable[tuple[str, ...]]) -> "Scope":
         """Give the scope in which these facts, and what follows from them, are known."""
@@ -148,6 +150,19 @@ def _facts(source: str, verdict: bool) -> Facts:
     tree = parsed(source)
     # A syntax error is reported where the expression itself is checked.
     return facts(tree, verdict) if tree is not None else NOTHING
+
+
+def _conjuncts(source: str) -> list[str]:
+    """Cut `a && b` into its parts; what holds anything more involved is left whole."""
+    pieces = source.split("&&")
+    whole = all(
+        piece.count(opening) == piece.count(closing)
+        and not piece.count("'") % 2
+        and not piece.count('"') % 2
+        for piece in pieces
+        for opening, closing in ("()", "[]", "{}")
+    )
+    return pieces if whole and "||" not in source and "?" not in source else []
 
 
 def _if(source: str, verdict: bool) -> tuple[str, ...]:
