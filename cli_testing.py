@@ -1,21 +1,28 @@
-"""Commands about definitions and what they do: test, graph, explain, replay."""
+"""Commands that show what definitions do: test, graph, explain, replay."""
 
 import asyncio
 import json
 import logging
 import sys
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from schemas.durations import parse_duration
 from schemas.errors import SojournError
 
 if TYPE_CHECKING:
+    from remote import Remote
+    from schemas.definition import Definition
     from testing.loading import BadFile, Suite
     from testing.outcome import Outcome
+    from testing.replaying import Replayed
     from testing.report import Report
 
 app = typer.Typer()
@@ -118,3 +125,160 @@ def _show_bad(bad: "BadFile") -> None:
         where = f"{bad.path}:{place.line}:{place.column}" if place else str(bad.path)
         hint = f" ({problem.hint})" if problem.hint else ""
         _err.print(f"{where} {problem.path}: {problem.message}{hint}")
+
+
+class GraphFormat(StrEnum):
+    """How `sojourn graph` draws."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+
+
+DefinitionFile = Annotated[
+    Path, typer.Argument(help="A definition in YAML or JSON.", exists=True, dir_okay=False)
+]
+
+
+@contextmanager
+def _told(file: Path | None = None) -> Iterator[None]:
+    """Turn our errors into a message, their places and exit code 2."""
+    try:
+        yield
+    except SojournError as error:
+        _err.print(f"{error.code}: {error.message}")
+        for problem in error.problems:
+            place = problem.position
+            where = f"{file}:{place.line}:{place.column} " if place and file else ""
+            hint = f" ({problem.hint})" if problem.hint else ""
+            _err.print(f"{where}{problem.path}: {problem.message}{hint}")
+        if error.hint:
+            _err.print(f"hint: {error.hint}")
+        _leave(2)
+
+
+@app.command()
+def graph(
+    file: DefinitionFile,
+    style: Annotated[
+        GraphFormat, typer.Option("--format", help="Mermaid text, or a drawing in SVG.")
+    ] = GraphFormat.MERMAID,
+) -> None:
+    """Print a definition as a graph."""
+    from activities.registry import load
+    from schemas.diagram import diagram, mermaid
+    from schemas.drawing import svg
+    from schemas.validation import load_definition
+
+    with _told(file):
+        found = diagram(load_definition(file.read_text(encoding="utf-8"), load()))
+        sys.stdout.write(svg(found) if style is GraphFormat.SVG else mermaid(found))
+
+
+@app.command()
+def explain(run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]) -> None:
+    """Say in words what a run did, what it waits for and what comes next."""
+    from remote import Remote
+    from schemas.definition import Definition
+    from testing.story import tell
+
+    with _told():
+        remote = Remote.found()
+        found = remote.get(f"/runs/{run}")
+        steps = remote.get(f"/runs/{run}/steps")
+        stored = remote.get(f"/definitions/{found['definition']}/versions/{found['version']}")
+        definition = Definition.model_validate(stored["definition"])
+        for line in tell(found, steps, definition, datetime.now(UTC)):
+            _out.print(line)
+
+
+@app.command()
+def replay(
+    file: DefinitionFile,
+    last: Annotated[str, typer.Option(help="How far back: 7d, 12h.", metavar="DURATION")] = "7d",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many runs.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Run what recorded runs were given through a candidate, and say where they go another way.
+
+    Nothing is sent anywhere: the recorded results of their steps answer. Exit code 0 when every
+    run goes as it went, 1 when one does not, 2 when it cannot be tried.
+    """
+    from remote import Remote
+    from testing.replaying import REPLAYABLE, Replayed
+
+    _quiet()
+    with _told(file):
+        try:
+            since = datetime.now(UTC) - parse_duration(last)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--last") from None
+        candidate = _candidate(file)
+        remote = Remote.found()
+        recorded = list(_recorded(remote, candidate.name, since, REPLAYABLE, limit))
+        found: list[Replayed] = asyncio.run(_replay_all(candidate, recorded)) if recorded else []
+    changed = [each for each in found if not each.same]
+    if as_json:
+        told = [{"run": each.run_id, "differences": each.differences} for each in found]
+        sys.stdout.write(json.dumps({"runs": told, "changed": len(changed)}, indent=2) + "\n")
+    else:
+        for each in changed:
+            _out.print(f"{each.run_id}", style="bold")
+            for line in each.differences:
+                _out.print(f"    {line}", style="yellow")
+        same = len(found) - len(changed)
+        _out.print(f"{same} of {len(found)} runs go as they went, {len(changed)} do not")
+    _leave(1 if changed else 0)
+
+
+def _candidate(file: Path) -> "Definition":
+    from activities.registry import load
+    from schemas.validation import load_definition
+
+    return load_definition(file.read_text(encoding="utf-8"), load())
+
+
+_Recorded = tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None]
+
+
+def _recorded(
+    remote: "Remote", definition: str, since: datetime, statuses: tuple[str, ...], limit: int
+) -> Iterator[_Recorded]:
+    """Give the closed runs since a time, newest first, with their steps and leads."""
+    cursor: str | None = None
+    left = limit
+    while left > 0:
+        page = remote.get(
+            "/runs",
+            definition=definition,
+            status=list(statuses),
+            cursor=cursor,
+            limit=min(left, 200),
+            **{"from": since.isoformat()},
+        )
+        for item in page["items"]:
+            run = remote.get(f"/runs/{item['id']}")
+            if run["started_at"] is not None:
+                left -= 1
+                yield run, remote.get(f"/runs/{item['id']}/steps"), _lead_of(remote, run)
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def _lead_of(remote: "Remote", run: dict[str, Any]) -> dict[str, Any] | None:
+    """Give a run's lead as it is now: what it was at the run's start is not kept."""
+    if run["lead_id"] is None:
+        return None
+    found = remote.get(f"/leads/{run['lead_id']}")
+    return {name: found[name] for name in ("id", "email", "name", "company", "status", "fields")}
+
+
+async def _replay_all(candidate: "Definition", recorded: list[_Recorded]) -> "list[Replayed]":
+    from activities.registry import load
+    from testing.bench import Bench
+    from testing.replaying import replay as replay_run
+
+    async with Bench.open(load()) as bench:
+        return [
+            await replay_run(bench, candidate, run, steps, lead) for run, steps, lead in recorded
+        ]

@@ -8,14 +8,18 @@ import uvicorn
 from fastapi import FastAPI
 from temporalio.client import Client
 
-from activities.registry import load
+from activities.registry import Registry, load
 from api.app import create_app
 from api.config import ApiConfig
+from api.outbox import Outbox, run_outbox
 from api.reconciler import run_reconciler
+from api.starting import Starter
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
 from settings import Settings, SettingsError, reveal
 from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
+from testing.server import NoServerError
+from testing.simulator import Simulator
 from workflows.setup import connect
 
 # Seconds that open answers, event streams among them, get at a stop.
@@ -45,29 +49,43 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        reconciling = asyncio.create_task(
-            run_reconciler(database, gateway, every=settings.reconcile_every)
-        )
+        outbox = Outbox(Starter(database, gateway, config, registry))
+        loops = [
+            asyncio.create_task(run_reconciler(database, gateway, every=settings.reconcile_every)),
+            asyncio.create_task(run_outbox(outbox)),
+        ]
         yield
-        reconciling.cancel()
-        with suppress(asyncio.CancelledError):
-            await reconciling
+        for loop in loops:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
 
+    registry = load()
+    config = ApiConfig(
+        api_key=key,
+        workspace=settings.workspace,
+        public_url=settings.public_url,
+        timescale=settings.timescale,
+        render_metrics=telemetry.render,
+    )
     app = create_app(
         database=database,
         gateway=gateway,
-        catalogue=load(),
-        config=ApiConfig(
-            api_key=key,
-            workspace=settings.workspace,
-            public_url=settings.public_url,
-            timescale=settings.timescale,
-            render_metrics=telemetry.render,
-        ),
+        catalogue=registry,
+        config=config,
         lifespan=lifespan,
+        simulator=_simulator(registry),
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app
+
+
+def _simulator(registry: Registry) -> Simulator | None:
+    """Give what runs simulations, where the time-skipping server is installed."""
+    try:
+        return Simulator(registry)
+    except NoServerError:
+        return None
 
 
 def build_server(settings: Settings, app: FastAPI) -> QuietServer:

@@ -14,6 +14,7 @@ from api.errors import add_error_handlers
 from api.guard import GuardMiddleware
 from api.openapi import TAGS, describe
 from api.routes import api_router, process_router
+from api.simulation import Simulator
 from db.engine import Database
 from schemas.actions import Catalogue
 from workflows.gateway import Gateway
@@ -28,8 +29,11 @@ def create_app(
     catalogue: Catalogue,
     config: ApiConfig,
     lifespan: Lifespan | None = None,
+    simulator: Simulator | None = None,
 ) -> FastAPI:
     """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
+
+    Without a `simulator` the operation that needs it answers 501.
 
     Nothing is connected here: the app answers 503 for what is away, and recovers by itself.
     """
@@ -52,6 +56,7 @@ def create_app(
     app.state.gateway = gateway
     app.state.catalogue = catalogue
     app.state.config = config
+    app.state.simulator = simulator
     add_error_handlers(app)
     app.include_router(api_router, prefix="/api/v1")
     app.include_router(process_router)

@@ -153,7 +153,7 @@ def _email(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
         "already_sent": False,
         "recorded": None if world.lead is None else True,
     }
-    return usual | (given or {})
+    return _over(usual, given)
 
 
 def _lead(world: World, _path: str, params: dict[str, Any], given: Any) -> Any:
@@ -164,15 +164,23 @@ def _lead(world: World, _path: str, params: dict[str, Any], given: Any) -> Any:
         fields = {**world.lead.fields, **params["fields"]}
         world.lead = world.lead.model_copy(update={"status": status, "fields": fields})
     usual = world.lead or Lead(id="lead", email="lead@example.com")
-    return usual.model_dump(mode="json") | (given or {})
+    return _over(usual.model_dump(mode="json"), given)
 
 
 def _emit(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
     told = world.publish(params["type"], params["key"], params["data"], world.began)
     world.emitted.append(world.events[-1])
     world.outbox += told
-    usual = {"id": f"{path}-{len(world.emitted)}", "matched": len(told), "started": 0}
-    return usual | {"duplicate": False} | (given or {})
+    identity = f"{path}-{len(world.emitted)}"
+    usual = {"id": identity, "matched": len(told), "started": 0, "duplicate": False}
+    return _over(usual, given)
+
+
+def _over(usual: dict[str, Any], given: Any) -> Any:
+    """Put what the case gives over what is usual; what is no map stands for itself."""
+    if given is None:
+        return usual
+    return usual | given if isinstance(given, dict) else given
 
 
 _FAKES: dict[str, Callable[[World, str, dict[str, Any], Any], Any]] = {

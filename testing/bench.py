@@ -297,6 +297,9 @@ def _merged(projected: Mapping[str, StepRecord], state: RunState) -> dict[str, S
     merged = dict(projected)
     for path, step in state.steps.items():
         newest = StepRecord.model_validate(step.model_dump(include=set(StepRecord.model_fields)))
+        if newest.input is None and path in projected:
+            # The run forgets a step's parameters once they are projected.
+            newest.input = projected[path].input
         merged[path] = newest
     # A step that never began has no place; sorting is stable, so ties keep the records' order.
     never = datetime.max.replace(tzinfo=UTC)

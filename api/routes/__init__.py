@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from api.routes import (
     actions,
     definitions,
+    events,
     forms,
     health,
     leads,
@@ -15,8 +16,10 @@ from api.routes import (
     runs,
     schema,
     signals,
+    simulation,
     submissions,
     templates,
+    triggers,
     versions,
 )
 
@@ -28,12 +31,15 @@ for _module in (
     runs,
     run_control,
     signals,
+    events,
+    triggers,
     run_events,
     forms,
     submissions,
     leads,
     templates,
     schema,
+    simulation,
     actions,
 ):
     api_router.include_router(_module.router)

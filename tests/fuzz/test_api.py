@@ -12,10 +12,12 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from temporalio.worker import Worker
 
+from activities.registry import load
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
 from schemas.actions import Catalogue
+from testing.simulator import Simulator
 from workflows.gateway import Gateway
 
 API_KEY = "fuzz-key-0123456789"
@@ -64,6 +66,7 @@ async def address(
         gateway=gateway,
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, max_body_bytes=2 * 1024 * 1024),
+        simulator=Simulator(load()),
     )
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
