@@ -155,6 +155,9 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
 def _keep_error(state: StepState, error: SojournError) -> None:
     """Keep a step's error; an error that comes from a step inside keeps its own place."""
     inner = error.error if isinstance(error, RunFailed) else None
+    if inner is not None and inner.step and inner.step.startswith(f"{state.path}."):
+        # Its guard's or its subscription's: no step is named `send.if`.
+        inner = inner.model_copy(update={"step": state.path})
     state.error = inner or ErrorInfo(code=error.code, message=error.message, step=state.path)
     state.note = state.until = None
 
@@ -173,6 +176,8 @@ async def _fall_back(run: Execution, steps: Sequence[Step], state: StepState, fr
         run.keep(state)
     except SojournError as error:
         _keep_error(state, error)
+        # The fallback stands for the step: what it may have done is the step's to undo.
+        undo.failed(run, state)
         _fail(state)
         raise RunFailed(state.error) from error
     state.status = StepStatus.COMPLETED

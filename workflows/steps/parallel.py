@@ -38,7 +38,8 @@ async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) ->
     running: list[Task] = [
         asyncio.create_task(branch(one)) for one in step.branches if one.name not in outcomes
     ]
-    while running and _succeeded(outcomes) < needed:
+    bearable = len(step.branches) if step.join == "all" else len(step.branches) - needed
+    while running and _succeeded(outcomes) < needed and _failed(outcomes) <= bearable:
         finished = await first_done(running)
         running = [task for task in running if task not in finished]
     await cancel(running)
@@ -50,3 +51,7 @@ async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) ->
 
 def _succeeded(outcomes: dict[str, Any]) -> int:
     return sum("output" in outcome for outcome in outcomes.values())
+
+
+def _failed(outcomes: dict[str, Any]) -> int:
+    return sum("error" in outcome for outcome in outcomes.values())

@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from workflows.execution import Execution
 from workflows.frame import Frame
+from workflows.unwinding import RunFailed
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
@@ -37,7 +38,7 @@ async def run(run: Execution, step: Repeat, state: StepState, frame: Frame) -> A
         if step.until is not None:
             path = f"{state.path}[{index}].until"
             summary = f"until {step.until}"
-            if await run.verdict(step.until, inner, path, summary):
+            if await _judge(run, state, step.until, inner, path, summary):
                 break
         if state.until is not None and index + 1 < step.max:
             await run.waiting(state, f"sleeps until iteration {index + 1}")
@@ -54,6 +55,15 @@ async def _holds(run: Execution, step: Repeat, state: StepState, frame: Frame, i
     """Judge `while` over the results of the iteration before this one."""
     assert step.while_ is not None, "only a while loop is judged before its iterations"
     before = frame.iteration(step.id, max(index - 1, 0), {"index": index})
-    return await run.verdict(
-        step.while_, before, f"{state.path}[{index}].while", f"while {step.while_}"
-    )
+    path = f"{state.path}[{index}].while"
+    return await _judge(run, state, step.while_, before, path, f"while {step.while_}")
+
+
+async def _judge(
+    run: Execution, state: StepState, source: str, frame: Frame, path: str, summary: str
+) -> bool:
+    try:
+        return await run.verdict(source, frame, path, summary)
+    except RunFailed as error:
+        # The loop's own error: no step is named `each[0].until`.
+        raise RunFailed(error.error.model_copy(update={"step": state.path})) from error
