@@ -1,0 +1,96 @@
+"""Definitions in which the interpreter and the model once differed, and who was wrong."""
+
+from tests.model.cases import Case
+from tests.model.reference import Act
+from tests.model.units import HOUR
+
+_RETRY = {"retry": {"attempts": 1, "initial": "1h", "factor": 2, "max": "9h", "jitter": False}}
+_IN_DOUBT = {"failures": 9, "code": "STEP_TIMEOUT", "retryable": False}
+_BROKEN = {"failures": 9, "code": "HTTP_ERROR", "retryable": False}
+
+
+def _probe(name: str, **more: object) -> dict[str, object]:
+    return {"id": name, "type": "probe", **more}
+
+
+def _nap(name: str, hours: int) -> dict[str, object]:
+    return {"id": name, "type": "delay", "for": f"{hours}h"}
+
+
+def _case(name: str, *steps: dict[str, object], acts: tuple[Act, ...] = ()) -> Case:
+    definition = {"name": name, "defaults": _RETRY, "steps": list(steps)}
+    return Case(name, definition, {"n": 3}, list(acts))
+
+
+FOUND = [
+    # The error of a guard named `a.if`, which is no step.
+    _case("guard-error", _probe("a", **{"if": "10 / (input.n - 3) > 0"})),
+    # So did the error of a loop's verdict, with `rep[0].until` and `rep[0].while`.
+    _case(
+        "until-error",
+        {
+            "id": "rep",
+            "type": "repeat",
+            "max": 2,
+            "until": "10 / (input.n - 3) > 0",
+            "do": [_probe("a")],
+        },
+    ),
+    _case(
+        "while-error",
+        {
+            "id": "rep",
+            "type": "repeat",
+            "max": 2,
+            "while": "10 / (input.n - 3) > 0",
+            "do": [_probe("a")],
+        },
+    ),
+    # Two of three cannot succeed any more once two have failed: the third went on all the same.
+    _case(
+        "branches-that-cannot-suffice",
+        {
+            "id": "par",
+            "type": "parallel",
+            "join": 2,
+            "on_branch_error": "continue",
+            "branches": [
+                {"name": "x", "do": [_nap("d1", 1), _probe("a1", **{"with": _BROKEN})]},
+                {"name": "y", "do": [_nap("d2", 2), _probe("a2", **{"with": _BROKEN})]},
+                {"name": "z", "do": [_nap("d3", 90)]},
+            ],
+        },
+    ),
+    # A fallback that may have taken effect left what it stood for not undone.
+    _case(
+        "fallback-in-doubt",
+        _probe(
+            "a",
+            **{"with": _BROKEN},
+            on_error=[_probe("b", **{"with": _IN_DOUBT})],
+            compensate=[_probe("undo_a")],
+        ),
+    ),
+    # The model's: a step whose fallback is cancelled may itself have taken effect.
+    _case(
+        "cancelled-in-fallback",
+        _probe(
+            "a",
+            **{"with": _IN_DOUBT},
+            on_error=[_nap("d", 40)],
+            compensate=[_probe("undo_a")],
+        ),
+        acts=(Act(20.5 * HOUR, "cancel"),),
+    ),
+    # The model's: what a wait waited for did not come, so there is nothing to undo.
+    _case(
+        "wait-has-no-effect",
+        {
+            "id": "w",
+            "type": "wait",
+            "signal": "go",
+            "timeout": "5h",
+            "compensate": [_probe("undo_w")],
+        },
+    ),
+]
