@@ -161,7 +161,8 @@ async def _escalate(run: Execution, step: Approval, state: StepState, frame: Fra
         data["assignees"] = list(dict.fromkeys([*data["assignees"], *data["later"]]))
         state.input = {**state.input, "assignees": data["assignees"]}
         await run.waiting(state, _note(step, state))
-    await _aside(run, step.escalate.do, state, frame.naming({"approval": _told(state)}))
+    names = {"index": data["reminders"], "approval": _told(state)}
+    await _aside(run, step.escalate.do, state, frame.naming(names))
     data["escalate_at"] = None
     await run.recorder.catch_up()
 
