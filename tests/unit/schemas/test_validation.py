@@ -4,45 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.actions import ActionSpec
-from schemas.errors import DefinitionError, ErrorCode, InputError, Problem
+from schemas.errors import DefinitionError, ErrorCode, InputError
 from schemas.validation import check_input, find_problems, load_definition
-
-MAIL = ActionSpec(
-    name="mail",
-    summary="Send",
-    params={
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["to"],
-        "properties": {
-            "to": {"type": "string"},
-            "tries": {"type": "integer", "minimum": 1},
-        },
-    },
-    result={"type": "object", "properties": {"id": {"type": "string"}}},
-)
-
-
-class Actions:
-    """A catalogue of one action."""
-
-    def specs(self) -> dict[str, ActionSpec]:
-        return {"mail": MAIL}
-
-
-INPUT = "input: {type: object, properties: {budget: {type: integer}, email: {type: string}}}"
-
-
-def problems_of(*steps: str, head: str = "") -> list[Problem]:
-    lines = [
-        "name: test",
-        INPUT,
-        *([head] if head else []),
-        "steps:",
-        *(f"  - {s}" for s in steps),
-    ]
-    return find_problems("\n".join(lines), Actions())
+from tests.unit.schemas.catalogue import problems_of
 
 
 def test_a_sound_definition_has_no_problems() -> None:
