@@ -21,7 +21,11 @@ name: {name}
 input: {{type: object, required: [n], properties: {{n: {{type: integer}}}}}}
 output: "{{{{ steps.sub.output }}}}"
 steps:
-  - {{id: sub, type: workflow, definition: {child}, input: {{n: "{{{{ input.n }}}}"}}, depends: {depends}}}
+  - id: sub
+    type: workflow
+    definition: {child}
+    input: {{n: "{{{{ input.n }}}}"}}
+    depends: {depends}
 """
 MANY = """
 name: {name}

@@ -1,6 +1,6 @@
 """Loops with tolerance, batches and sub-runs, with every way to end."""
 
-from tests.kit.scenarios import BOOM, SECOND_FAILS, SLEEP, Scenario, cancel
+from tests.kit.scenarios import BOOM, SLEEP, Scenario, cancel
 
 # What the sub-runs of the scenarios run; the tests publish them.
 PUBLISHED = {
@@ -60,7 +60,10 @@ LOOPS = [
     ),
     Scenario("for-each-any-cancel", _loop("join: any", SLEEP), "cancelled", act=cancel),
     Scenario(
-        "for-each-any-timeout", _loop("join: 5", _SLOW), "failed", code="STEP_TIMEOUT",
+        "for-each-any-timeout",
+        _loop("join: 5", _SLOW),
+        "failed",
+        code="STEP_TIMEOUT",
         real_time=True,
     ),
     Scenario(
@@ -140,7 +143,10 @@ LOOPS = [
     ),
     Scenario("for-each-batch-cancel", _loop("batch: 2", SLEEP), "cancelled", act=cancel),
     Scenario(
-        "for-each-batch-timeout", _loop("batch: 2", _SLOW), "failed", code="STEP_TIMEOUT",
+        "for-each-batch-timeout",
+        _loop("batch: 2", _SLOW),
+        "failed",
+        code="STEP_TIMEOUT",
         real_time=True,
     ),
     Scenario(
@@ -209,7 +215,10 @@ LOOPS = [
     ),
     Scenario("sub-blocking-failure", _sub("child-ill"), "failed", code="STEP_FAILED"),
     Scenario(
-        "sub-blocking-cancel", _sub("child-asleep"), "cancelled", act=cancel,
+        "sub-blocking-cancel",
+        _sub("child-asleep"),
+        "cancelled",
+        act=cancel,
         steps_end={"sub": "cancelled"},
     ),
     Scenario(
@@ -225,7 +234,9 @@ LOOPS = [
         output=["failed", "STEP_FAILED"],
     ),
     Scenario(
-        "sub-conditional-cancel", _sub("child-asleep", "depends: conditional"), "cancelled",
+        "sub-conditional-cancel",
+        _sub("child-asleep", "depends: conditional"),
+        "cancelled",
         act=cancel,
     ),
     Scenario(

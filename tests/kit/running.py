@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,15 @@ class Runner:
             with suppress(WorkflowFailureError):  # the state tells how it ended
                 await handle.result()
         return Ended(handle, await handle.query("state", result_type=RunState))
+
+
+async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 30) -> Any:
+    """Ask again and again until the answer is true; gives it, or fails after `deadline` seconds."""
+    async with asyncio.timeout(deadline):
+        while True:
+            if answer := await ready():
+                return answer
+            await asyncio.sleep(0.02)
 
 
 async def begun(handle: WorkflowHandle[Any, Any]) -> RunState:

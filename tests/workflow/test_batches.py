@@ -1,11 +1,10 @@
 """Batches of a loop: compensation over them, pause, and what a child sees of its parent."""
 
-import asyncio
 from typing import Any
 
 from schemas.run import RunState, StepStatus
 from tests.kit.probes import calls
-from tests.kit.running import Runner, begun
+from tests.kit.running import Runner, begun, until
 from tests.workflow.test_loop_scenarios import children
 
 SAGA = """
@@ -55,7 +54,9 @@ steps:
         tolerate: 1
         do:
           - {id: no, type: fail, if: item == 6}
-          - {id: p, type: probe, with: {value: "{{ [row, item, index, vars.sum, steps.add.output.sum, run.id] }}"}}
+          - id: p
+            type: probe
+            with: {value: "{{ [row, item, index, vars.sum, steps.add.output.sum, run.id] }}"}
       - {id: last, type: probe, with: {value: "{{ steps.inner.output }}"}}
 """
 
@@ -88,17 +89,23 @@ steps:
 
 async def test_a_pause_reaches_the_batches(real_time: Runner) -> None:
     handle = await real_time.start(real_time.start_of(WAITING))
-    async with asyncio.timeout(20):
-        while len(found := await children(real_time, handle)) < 2:
-            await asyncio.sleep(0.02)
-    below = [real_time.client.get_workflow_handle(workflow_id) for workflow_id, _ in found]
+
+    async def both() -> list[tuple[str, str]] | None:
+        found = await children(real_time, handle)
+        return found if len(found) == 2 else None
+
+    below = [
+        real_time.client.get_workflow_handle(workflow_id) for workflow_id, _ in await until(both)
+    ]
+
+    async def paused() -> bool:
+        states = [await child.query("state", result_type=RunState) for child in below]
+        return all(state.paused for state in states)
+
     for child in below:
         await begun(child)
     await handle.signal("pause")
-    async with asyncio.timeout(20):
-        for child in below:
-            while not (await child.query("state", result_type=RunState)).paused:
-                await asyncio.sleep(0.02)
+    await until(paused)
     for child in below:
         await child.signal("go")
     await handle.signal("resume")

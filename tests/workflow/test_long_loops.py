@@ -2,10 +2,8 @@
 
 import asyncio
 
-from temporalio.client import WorkflowHandle
-
 from schemas.run import RunState, RunStatus
-from tests.kit.running import Runner
+from tests.kit.running import Runner, until
 
 ITERATIONS, SIGNALS = 3000, 500
 LOOPS = f"""
@@ -29,24 +27,28 @@ steps:
 """
 
 
-async def state_of(handle: WorkflowHandle) -> RunState:
-    return await handle.query("state", result_type=RunState)
-
-
 async def test_three_thousand_iterations_with_signals_and_a_pause(real_time: Runner) -> None:
     handle = await real_time.start(real_time.start_of(LOOPS, history_limit=300))
+
+    async def state() -> RunState:
+        return await handle.query("state", result_type=RunState)
+
+    async def generations() -> bool:
+        return (await state()).generation > 0
+
+    async def paused() -> RunState | None:
+        found = await state()
+        return found if found.status == RunStatus.PAUSED else None
+
+    await until(generations)
+    await handle.signal("pause")
+    for number in range(SIGNALS):
+        await handle.signal("tick", {"n": number})
+    assert 0 < (await until(paused)).vars["count"] < ITERATIONS
+    await handle.signal("resume")
     async with asyncio.timeout(120):
-        while not (await state_of(handle)).generation:
-            await asyncio.sleep(0.05)
-        await handle.signal("pause")
-        for number in range(SIGNALS):
-            await handle.signal("tick", {"n": number})
-        while (paused := await state_of(handle)).status != RunStatus.PAUSED:
-            await asyncio.sleep(0.05)
-        assert 0 < paused.vars["count"] < ITERATIONS
-        await handle.signal("resume")
         output = await handle.result()
-    ended = await state_of(handle)
+    ended = await state()
     assert output == [ITERATIONS, sum(range(SIGNALS))]
     assert ended.generation >= 10
     # Of the iterations only the last one's steps were carried.

@@ -1,6 +1,5 @@
 """Loops, batches and sub-runs, with every way to end."""
 
-import asyncio
 import os
 
 import pytest
@@ -11,7 +10,7 @@ from db.engine import Database
 from schemas.document import parse_document
 from tests.kit.histories import keep
 from tests.kit.loop_scenarios import LOOPS, PUBLISHED
-from tests.kit.running import Runner, begun
+from tests.kit.running import Runner, begun, until
 from tests.kit.scenarios import INPUT, Scenario, definition_text
 
 
@@ -44,9 +43,7 @@ async def children(runner: Runner, handle: WorkflowHandle) -> list[tuple[str, st
 
 async def children_begun(runner: Runner, handle: WorkflowHandle) -> None:
     """Wait until a child of a run waits for something."""
-    async with asyncio.timeout(20):
-        while not (found := await children(runner, handle)):
-            await asyncio.sleep(0.02)
+    found = await until(lambda: children(runner, handle))
     await begun(runner.client.get_workflow_handle(found[0][0]))
 
 

@@ -53,9 +53,7 @@ async def run(run: Execution, step: ForEach, state: StepState, frame: Frame) -> 
         needed = {"all": None, "any": 1}.get(str(step.join), step.join)
         assert not isinstance(needed, str), "join is all, any or a number"
         tolerated = step.tolerated(len(items))
-        outcomes = await iterate(
-            run, step, state, frame, items, needed=needed, tolerated=tolerated
-        )
+        outcomes = await iterate(run, step, state, frame, items, needed=needed, tolerated=tolerated)
         return results([*outcomes], tolerant=tolerant)
     return await _plain(run, step, frame, items)
 
