@@ -26,7 +26,7 @@ _NOT_INSTALLED: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/simulate",
     response_model=Simulated,
-    responses={**problems(413), **_NOT_INSTALLED},
+    responses={**problems(400, 413), **_NOT_INSTALLED},
 )
 async def simulate(body: Simulate, request: Request, catalogue: CatalogueDep) -> Any:
     """Run one case of a definition on the real interpreter, with fakes and time skipped.
