@@ -7,10 +7,13 @@ from fastapi.openapi.utils import get_openapi
 
 from api.auth import public_operations
 from api.errors import ProblemDetail
+from api.models.events import CloudEvent, PlainEvent
 
 TAGS: list[dict[str, Any]] = [
     {"name": "definitions", "description": "Workflow definitions and their versions."},
     {"name": "runs", "description": "Starting, watching and steering runs."},
+    {"name": "events", "description": "What happens outside, and who is told of it."},
+    {"name": "triggers", "description": "What starts runs by itself."},
     {"name": "forms", "description": "Forms and their public submissions."},
     {"name": "leads", "description": "People that runs are about, and what they did."},
     {"name": "templates", "description": "Stored emails."},
@@ -40,6 +43,11 @@ def describe(app: FastAPI, *, server: str | None) -> None:
             )
             schemas |= problem.pop("$defs", {})
             schemas["ProblemDetail"] = problem
+            for model in (PlainEvent, CloudEvent):
+                # Bodies that FastAPI cannot see.
+                schemas[model.__name__] = model.model_json_schema(
+                    ref_template="#/components/schemas/{model}"
+                )
             _open_public_operations(schema)
             app.openapi_schema = schema
         return app.openapi_schema

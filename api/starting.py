@@ -95,6 +95,18 @@ class Starter:
         temporal_run_id = await self._tell_temporal(run, start, order)
         return Started(run.id, RunStatus.RUNNING, run.lead_id, created, temporal_run_id)
 
+    async def start_ordered(self, run_id: str) -> Started:
+        """Start a run whose row a trigger has made; raises NotFoundError, UnavailableError.
+
+        It does not matter whether somebody else starts it too.
+        """
+        async with self.database.session() as session:
+            run, start = await self._again(session, run_id)
+        if start is None:
+            return Started(run.id, run.status, run.lead_id, created=False)
+        temporal_run_id = await self.gateway.start(start, priority=run.priority)
+        return Started(run.id, RunStatus.RUNNING, run.lead_id, True, temporal_run_id)
+
     async def mark(self, started: Started) -> None:
         """Note in the row that Temporal has the run; to be called after the answer is sent.
 

@@ -35,14 +35,17 @@ from schemas.errors import (
     InputError,
     LimitError,
     NotFoundError,
+    Problem,
     SojournError,
     UnavailableError,
 )
+from schemas.events import EVENT_SIGNAL
 from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
 from schemas.run import (
     INTERPRETER_TASK_QUEUE,
     MAX_MAILBOX,
     ErrorInfo,
+    Event,
     RunStart,
     RunState,
     RunStatus,
@@ -178,6 +181,10 @@ class Gateway:
                 hint="wait until the run has taken some of them",
             )
         await self._signal(workflow_id, name, data)
+
+    async def deliver(self, workflow_id: str, event: Event) -> None:
+        """Signal an event to a run that waits for it, once or more; raises as `pause`."""
+        await self._signal(workflow_id, EVENT_SIGNAL, event)
 
     async def _mailbox_is_full(self, workflow_id: str) -> bool:
         """Ask the worker only where it can be: each signal is an event of the history.
@@ -358,7 +365,9 @@ def _refusal(failure: WorkflowUpdateFailedError) -> SojournError:
     code = cause.type if isinstance(cause, ApplicationError) else None
     message = cause.message if isinstance(cause, ApplicationError) else str(cause or failure)
     kind = _REFUSALS.get(code or "", SojournError)
-    return kind(message, code=code or ErrorCode.INTERNAL)
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    problems = [Problem.model_validate(found) for found in (details[0] if details else ())]
+    return kind(message, code=code or ErrorCode.INTERNAL, problems=problems)
 
 
 def _translated(error: RPCError) -> SojournError:

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from api.routes import (
     actions,
+    approvals,
     definitions,
     events,
     forms,
@@ -11,6 +12,7 @@ from api.routes import (
     leads,
     metrics,
     migrations,
+    operators,
     run_control,
     run_events,
     runs,
@@ -30,6 +32,8 @@ for _module in (
     migrations,
     runs,
     run_control,
+    operators,
+    approvals,
     signals,
     events,
     triggers,
