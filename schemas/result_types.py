@@ -100,7 +100,7 @@ def _waiting(step: StepBase) -> cel.Type:
         if step.any is not None:
             return _ANY_OF
         return cel.list_of(cel.DYN) if step.all is not None else cel.DYN
-    if isinstance(step, Approval) and not isinstance(step.on_timeout, list):
+    if isinstance(step, Approval):
         return cel.object_type(
             {
                 "decision": cel.STRING,

@@ -50,6 +50,7 @@ APPROVAL: Final = cel.object_type(
 EVENT: Final = cel.object_type(
     {
         "id": cel.STRING,
+        "source": cel.DYN,
         "type": cel.STRING,
         "key": cel.STRING,
         "data": cel.DYN,

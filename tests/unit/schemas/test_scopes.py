@@ -85,7 +85,10 @@ def test_places_of_the_definition_itself() -> None:
     assert rules_of(SENT, head="timezone: Mars/Olympus") == [("bad-time-zone", "timezone")]
 
 
-EVENT = "event.id + event.type + event.key + string(event.time) + string(event.data.any)"
+EVENT = (
+    "event.id + string(event.source) + event.type + event.key + string(event.time) "
+    "+ string(event.data.any)"
+)
 ERROR = "error.code + error.message + string(error.step) + string(error.details)"
 NAMES = [
     (LISTS["on_error"], ERROR),
