@@ -13,6 +13,7 @@ from schemas.steps import Parallel
 from tests.kit.action_scenarios import ACTION_SCENARIOS
 from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.inline_scenarios import INLINE
+from tests.kit.loop_scenarios import LOOPS
 from tests.kit.scenarios import SCENARIOS
 from workflows.execution import Execution
 from workflows.frame import Frame
@@ -41,7 +42,7 @@ async def failures(runner: WorkflowRunner, paths: list[Path]) -> dict[str, BaseE
 
 def test_every_scenario_has_a_history() -> None:
     names = {path.name.split(".")[0] for path in (FOLDER / ENGINE).glob("*.json")}
-    missing = {scenario.name for scenario in (*SCENARIOS, *INLINE, *ACTION_SCENARIOS)} - names
+    missing = {scenario.name for scenario in (*SCENARIOS, *INLINE, *LOOPS, *ACTION_SCENARIOS)} - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
 
 
