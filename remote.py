@@ -55,6 +55,10 @@ class Remote:
         """POST JSON."""
         return self._call("POST", path, json=body, params=params)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH JSON."""
+        return self._call("PATCH", path, json=body)
+
     def post_source(self, path: str, source: str, **params: Any) -> Any:
         """POST a definition as it was written (JSON is YAML too)."""
         headers = {"Content-Type": "application/yaml"}

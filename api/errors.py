@@ -165,6 +165,7 @@ def add_error_handlers(app: FastAPI) -> None:
 _DESCRIPTIONS = {
     400: "The body cannot be read",
     401: "The API key is missing or wrong",
+    403: "Whoever is named may not do this",
     404: "It does not exist",
     409: "It is not in the state that the request needs",
     413: "The body is too large",

@@ -16,6 +16,10 @@ NamePath = Annotated[str, Path(pattern=DEFINITION_NAME, description="the definit
 SlugPath = Annotated[str, Path(pattern=SLUG_PATTERN, description="its name")]
 VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="the version's number")]
 RunPath = Annotated[str, Path(min_length=1, max_length=64, description="the run's id")]
+STEP_PATH = r"^[a-z][a-z0-9_]{0,62}(\[[0-9]{1,5}\]\.[a-z][a-z0-9_]{0,62}){0,16}$"
+StepPath = Annotated[
+    str, Path(pattern=STEP_PATH, description="the step's path, URL-encoded: `each%5B3%5D.send`")
+]
 LeadPath = Annotated[str, Path(min_length=1, max_length=64, description="the lead's id")]
 
 
