@@ -42,7 +42,9 @@ async def failures(runner: WorkflowRunner, paths: list[Path]) -> dict[str, BaseE
 
 def test_every_scenario_has_a_history() -> None:
     names = {path.name.split(".")[0] for path in (FOLDER / ENGINE).glob("*.json")}
-    missing = {scenario.name for scenario in (*SCENARIOS, *INLINE, *LOOPS, *ACTION_SCENARIOS)} - names
+    missing = {
+        scenario.name for scenario in (*SCENARIOS, *INLINE, *LOOPS, *ACTION_SCENARIOS)
+    } - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
 
 
