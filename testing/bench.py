@@ -22,7 +22,7 @@ from schemas.actions import action_timeouts
 from schemas.definition import Definition
 from schemas.errors import SojournError
 from schemas.run import REVISION, Lead, RunStart, RunState, RunStatus, StepRecord
-from schemas.steps import ActionStep
+from schemas.steps import ActionStep, SubRun
 from schemas.steps_wait import Window
 from schemas.validation import check_input
 from schemas.windows import next_open
@@ -47,11 +47,15 @@ class Bench:
     """Runs cases; at most one at a time."""
 
     def __init__(self, environment: WorkflowEnvironment, registry: Registry) -> None:
-        """Run on this server, with fakes of these actions."""
+        """Run on this server, with fakes of these actions.
+
+        Once `broken` its clock may stand still, and a new bench is needed.
+        """
         self._environment = environment
         self._registry = registry
         self._timeouts = action_timeouts(registry)
         self._world: World | None = None
+        self.broken = False
 
     @classmethod
     @asynccontextmanager
@@ -142,6 +146,7 @@ class Bench:
             async with asyncio.timeout(real_seconds):
                 await course.follow(deliveries(case, self._environment.client))
         except TimeoutError:
+            self.broken = True
             world.problems.append(f"the case took more than {real_seconds:g} s of real time")
         outcome = await course.outcome()
         await self.release(world)
@@ -177,12 +182,16 @@ def inlined(definition: Definition) -> Definition:
 
     The time-skipping server never answers for an activity that ends after its cancel request,
     and fakes that end at once do so whenever a branch beside them fails; inline ones it never
-    sees. What limits an inline step is taken away: fakes take no time, and no queue.
+    sees. What limits an inline step is taken away: fakes take no time, and no queue. Nor does
+    its clock go on once a run has ended before a run that it left behind; so that one is
+    followed, whose mock ends at once.
     """
     copy = definition.model_copy(deep=True)
     for _, step in copy.walk():
         if isinstance(step, ActionStep):
             step.execution, step.timeout, step.priority = "inline", None, None
+        elif isinstance(step, SubRun) and step.mode == "detach":
+            step.mode, step.depends = "wait", "parallel"
     return copy
 
 
