@@ -1,6 +1,6 @@
 """Checks an expression before it runs: unknown names, and types that can never fit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -88,6 +88,7 @@ _SUMS: Final[dict[tuple[str, str, str], Type]] = {
     ("-", "timestamp", "duration"): TIMESTAMP,
     ("-", "duration", "duration"): DURATION,
 }
+_HINTS: Final = 20
 _ORDERED: Final = frozenset({"bool", "string", "bytes", "timestamp", "duration"}) | NUMERIC
 
 
@@ -119,6 +120,10 @@ class _Checker:
     ) -> Type:
         self.problems.append(CheckProblem(message, offset, hint, rule))
         return DYN
+
+    def _nearest(self, name: str, candidates: Iterable[str]) -> str | None:
+        # A hint takes a hundred times as long as what it belongs to; nobody reads so many.
+        return nearest(name, candidates) if len(self.problems) < _HINTS else None
 
     def type_of(self, node: ast.Node) -> Type:
         """Return a node's type, noting problems on the way."""
@@ -167,7 +172,7 @@ class _Checker:
         return self._problem(
             f"unknown name `{node.name[:80]}`",
             node.offset,
-            nearest(node.name, names),
+            self._nearest(node.name, names),
             "unknown-name",
         )
 
@@ -179,7 +184,7 @@ class _Checker:
                 return owner.fields[field]
             if not owner.closed:
                 return DYN
-            hint = nearest(field, owner.fields)
+            hint = self._nearest(field, owner.fields)
             if hint is None and owner.fields and len(owner.fields) <= 12:
                 hint = f"there are: {', '.join(owner.fields)}"
             message = f"unknown field {quoted(field)}"
