@@ -21,8 +21,6 @@ from temporalio.client import (
 )
 from temporalio.common import (
     Priority,
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -51,7 +49,7 @@ from schemas.run import (
     RunStatus,
 )
 from workflows.events import RunEvent, translate
-from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
+from workflows.search import WORKSPACE, attributes_of
 
 T = TypeVar("T")
 Order = Decide | Respond | SetVars | Rewind | Migrate
@@ -131,13 +129,6 @@ class Gateway:
         and SojournError LIMIT_EXCEEDED when the start is larger than Temporal takes.
         """
         definition = start.definition
-        attributes = [
-            SearchAttributePair(WORKSPACE, start.workspace),
-            SearchAttributePair(DEFINITION_VERSION, start.version),
-            SearchAttributePair(RUN_STATUS, RunStatus.RUNNING.value),
-        ]
-        if start.lead is not None:
-            attributes.append(SearchAttributePair(LEAD, start.lead.id))
         call = self._client.start_workflow(
             definition.name,
             start,
@@ -146,7 +137,7 @@ class Gateway:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             execution_timeout=definition.limits.run_timeout,
-            search_attributes=TypedSearchAttributes(attributes),
+            search_attributes=attributes_of(start),
             static_summary=f"{definition.title or definition.name} v{start.version}",
             priority=Priority(priority_key=priority),
         )
