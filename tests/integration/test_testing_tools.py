@@ -1,11 +1,16 @@
 """What people do with definitions and runs: simulate, explain, replay, over the real API."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
 from temporalio.worker import Worker
 
@@ -20,6 +25,7 @@ from testing.bench import Bench
 from testing.replaying import recorded_case, replay
 from testing.simulator import Simulator
 from testing.story import following, tell
+from tests.conftest import API_KEY
 from workflows.gateway import Gateway
 
 KEY = {"Authorization": "Bearer key-0123456789"}
@@ -181,6 +187,63 @@ async def test_runs_are_explained_and_replayed(
     ]
     assert changed[2].same
     assert recorded_case(definition, runs[0], taken[0]).signals[0].name == "decided"
+
+
+@pytest.fixture
+async def address(app: FastAPI) -> AsyncIterator[str]:
+    """The address of the served API."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
+    )
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+async def test_the_commands_ask_a_running_sojourn(
+    address: str, api: AsyncClient, worker: Worker, tmp_path: Path
+) -> None:
+    async def sojourn(*arguments: str) -> tuple[int | None, str]:
+        program = Path(sys.executable).parent / "sojourn"
+        own = {"SOJOURN_URL": address, "SOJOURN_API_KEY": API_KEY}
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            env={**os.environ, **own},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, told.decode()
+
+    text = source().replace("name: told", "name: asked")
+    await api.post(
+        "/api/v1/definitions",
+        params={"publish": "true"},
+        content=text,
+        headers={"Content-Type": "application/yaml"},
+    )
+    for amount in (1, 5):
+        body = {"input": {"amount": amount}}
+        started = (await api.post("/api/v1/definitions/asked/runs", json=body)).json()
+        await finished(api, started["id"], "completed")
+    code, told = await sojourn("explain", started["id"])
+    assert (code, "is completed" in told) == (0, True), told
+    file = tmp_path / "asked.yaml"
+    file.write_text(text)
+    code, told = await sojourn("replay", "--last", "1d", str(file))
+    assert (code, told) == (0, "2 of 2 runs go as they went, 0 do not\n")
+    file.write_text(text.replace("input.amount > 10", "input.amount > 4"))
+    code, told = await sojourn("replay", "--last", "1d", str(file))
+    assert code == 1
+    assert "after 'large' comes 'ask', was the end" in told
+    assert "1 of 2 runs go as they went, 1 do not" in told
+    code, told = await sojourn("explain", "no-such-run")
+    assert (code, "NOT_FOUND" in told) == (2, True), told
 
 
 def test_what_follows_a_step_is_found_in_the_lists_around_it() -> None:
