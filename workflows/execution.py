@@ -164,14 +164,17 @@ class Execution:
         ):
             self.quiescing = True
 
-    async def gate(self) -> None:
-        """Stand here before each step: a paused run starts nothing, a long one continues as new."""
+    async def gate(self, *, begun: bool = False) -> None:
+        """Stand here before each step: a paused run starts nothing, a long one continues as new.
+
+        A step that had `begun` before the run continued as new goes on through a pause.
+        """
         if self.unwinding:
             return
         self.check_history()
         if self.quiescing:
             raise Quiesce
-        if self.state.paused:
+        if self.state.paused and not begun:
             await self.wait(lambda: not self.state.paused, None, "paused")
 
     def keep(self, state: StepState) -> None:

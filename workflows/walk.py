@@ -70,8 +70,9 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
     state = run.state.steps.get(path)
     if state is not None and state.status.done:
         return
+    begun = state is not None and state.status != StepStatus.PENDING
     try:
-        await run.gate()
+        await run.gate(begun=begun)
     except asyncio.CancelledError:
         if state is not None:
             _cut_off(state)
