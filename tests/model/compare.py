@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.model.cases import Case
 from tests.model.player import Played
-from tests.model.reference import Raw, Story, Told
+from tests.model.story import Raw, Story, Told
 from tests.model.units import HOUR
 
 # Times are whole and quarter hours; real time that passes beside is seconds.
@@ -24,10 +24,10 @@ def differences(case: Case, story: Story, played: Played) -> list[str]:
     state = played.state
     check("status", story.status, state.status.value)
     check("recorded status", story.status, played.status)
-    check("output", story.output, state.output)
+    check("output", _plain(story.output), _plain(state.output))
     model_error = (story.error.code, story.error.step) if story.error else None
     check("error", model_error, (state.error.code, state.error.step or "") if state.error else None)
-    check("vars", story.vars, state.vars)
+    check("vars", _plain(story.vars), _plain(state.vars))
     check("variants", story.variants, state.variants)
     check("steps only here", *_only(story.steps.keys(), played.records.keys()))
     for path, told in story.steps.items():
@@ -51,7 +51,7 @@ def _step(told: Told, record: Raw, begin: datetime) -> list[str]:
         ("error", told.error and told.error.code, error and error["code"]),
         ("attempts", told.attempts, record["attempts"] if record["type"] == "probe" else 0),
     ]
-    if told.status in ("completed", "compensated"):
+    if told.status in ("completed", "compensated", "skipped"):
         pairs.append(("output", _plain(told.output), _plain(record.get("output"))))
     for what, model, real in pairs:
         if model != real:

@@ -31,6 +31,7 @@ class Generator:
     ids: int = 0
     signals: list[str] = field(default_factory=list)
     selective: bool = False
+    approvals: list[str] = field(default_factory=list)
 
     def definition(self, name: str) -> Raw:
         """Write a definition with its steps, output and what it does on failure."""
@@ -47,6 +48,13 @@ class Generator:
             }
         if self.selective:
             result["compensation"] = "selective"
+        if self._maybe(0.12):
+            result["goal"] = {"event": "goal.done", "key": "k{{ input.n }}"}
+            if self._maybe(0.4):
+                result["goal"]["where"] = f"event.data.number > {self._number()}"
+            if self._maybe(0.8):
+                place = _Place(depth=2)
+                result["on_goal"] = self._list(place, self.random.randint(1, 3))
         if self._maybe(0.4):
             result["on_failure"] = self._simple(_Place(names=("error",), unwinding=True))
         return result
@@ -139,6 +147,10 @@ class Generator:
         for _ in range(self.random.randint(1, 2)):
             kind = self._nap if self._maybe(0.15) else self._probe
             steps.append(kind(place))
+        if self._maybe(0.06):
+            steps.append(
+                {"id": self._id("fail"), "type": "fail", "code": "NO_STOCK", "message": "no"}
+            )
         return steps
 
     def _inner(self, place: _Place, names: tuple[str, ...] = ()) -> _Place:
@@ -174,6 +186,8 @@ class Generator:
             step["if"] = self._verdict(place)
         if self._maybe(0.25):
             step["on_error"] = self._on_error(place)
+        elif not place.unwinding and self._maybe(0.08):
+            step["on_error"] = "pause"
         if self._maybe(0.25):
             own = _Place(
                 visible=(*place.visible, step["id"]), names=(*place.names, "error"), unwinding=True
@@ -181,7 +195,7 @@ class Generator:
             step["compensate"] = self._simple(own)
         if self.selective and self._maybe(0.15):
             step["savepoint"] = True
-        if self._maybe(0.08):
+        if self._maybe(0.08) and "output" not in step:
             step["output"] = {"was": "{{ steps." + step["id"] + ".output }}"}
         return step
 
@@ -224,16 +238,36 @@ class Generator:
         return {"id": self._id("d"), "type": "delay", "for": self._hours()}
 
     def _wait(self, place: _Place) -> Raw:
+        step: Raw = {"id": self._id("w"), "type": "wait", "timeout": self._hours()}
+        several = self.random.choices(["any", "all", ""], [1, 1, 4])[0]
+        if several:
+            step[several] = [self._source() for _ in range(self.random.randint(1, 3))]
+        else:
+            step |= self._source()
+        if self._maybe(0.7):
+            steps = self._list(self._inner(place), 1) if self._maybe(0.4) else "continue"
+            step["on_timeout"] = steps
+        return step
+
+    def _source(self) -> Raw:
+        if self._maybe(0.4):
+            source: Raw = {"event": f"e.e{self.random.randint(0, 2)}", "key": "k{{ input.n }}"}
+            if self._maybe(0.3):
+                source["where"] = f"event.data.number > {self._number()}"
+            return source
         signal = f"s{len(self.signals)}"
         if self.signals and self._maybe(0.2):
             signal = self.random.choice(self.signals)
         self.signals.append(signal)
-        step: Raw = {
-            "id": self._id("w"),
-            "type": "wait",
-            "signal": signal,
-            "timeout": self._hours(),
-        }
+        return {"signal": signal}
+
+    def _approval(self, place: _Place) -> Raw:
+        step: Raw = {"id": self._id("ok"), "type": "approval", "assignees": ["ada", "bob", "cy"]}
+        self.approvals.append(step["id"])
+        step |= {"timeout": self._hours(), "approvals": self.random.randint(1, 2)}
+        own = "steps." + step["id"] + ".output"
+        # Without the answers' times.
+        step["output"] = {"decision": "{{ " + own + ".decision }}", "by": "{{ " + own + ".by }}"}
         if self._maybe(0.7):
             steps = self._list(self._inner(place), 1) if self._maybe(0.4) else "continue"
             step["on_timeout"] = steps

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ExpressionError, SojournError
-from tests.model.reference import Error, Outcome
+from tests.model.story import Error, Outcome
 from tests.model.units import seconds
 
 if TYPE_CHECKING:

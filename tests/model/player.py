@@ -15,7 +15,12 @@ from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -23,15 +28,17 @@ from temporalio.worker import Worker
 from activities.registry import Registry
 from activities.services import Services
 from dev.temporal import find_program
-from schemas.run import RunStart, RunState
+from schemas.run import Event, RunStart, RunState
 from tests.kit.probes import registry
 from tests.kit.running import Runner
 from tests.model.cases import Case
-from tests.model.reference import Act
+from tests.model.story import Act
 from workflows.setup import DATA_CONVERTER, prepare_namespace
 from workflows.worker_options import build_worker
 
 _QUEUE, _PUPPETEERS = "model", "model-puppeteers"
+# Activities that the player answers itself.
+_OWN = ("record", "subscribe")
 # Of real time, for a run that hangs.
 _DEADLINE = 60
 
@@ -58,6 +65,9 @@ class _Puppet:
     start: RunStart
     acts: list[Act]
     handle: WorkflowHandle[Any, Any] | None = None
+    # The store of events: those that came, and what the run asked for.
+    events: list[Event] = field(default_factory=list)
+    topics: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -87,9 +97,20 @@ class Player:
         async def record(projection: dict[str, Any]) -> None:
             self._projections.setdefault(projection["run_id"], []).append(projection)
 
+        @activity.defn(name="subscribe")
+        async def subscribe(request: dict[str, Any]) -> list[dict[str, Any]]:
+            puppet = self._puppets[f"pull-{request['run_id']}"]
+            topic = (request["type"], request["key"])
+            puppet.topics.add(topic)
+            return [
+                event.model_dump(mode="json")
+                for event in puppet.events
+                if (event.type, event.key) == topic and (event.seq or 0) > request["after"]
+            ]
+
         services = Services()
         probe = Registry([self._registry.get("probe")]).activities(services)
-        return [*(one for one in probe if _name(one) != "record"), record]
+        return [*(one for one in probe if _name(one) not in _OWN), record, subscribe]
 
     @activity.defn(name="pull")
     async def pull(self, number: int) -> None:
@@ -102,7 +123,10 @@ class Player:
             return
         assert puppet.handle is not None, "started first"
         try:
-            await _act(puppet.handle, puppet.acts[number - 1])
+            await _act(puppet, puppet.handle, puppet.acts[number - 1])
+        except WorkflowUpdateFailedError:
+            # Refused; the run unwinds, say. That too is for the comparison to say.
+            return
         except RPCError as error:
             # The run has ended; whether too early is for the comparison to say.
             if error.status != RPCStatusCode.NOT_FOUND:
@@ -142,8 +166,17 @@ def _name(function: Any) -> str:
     return activity._Definition.must_from_callable(function).name or ""
 
 
-async def _act(handle: WorkflowHandle[Any, Any], act: Act) -> None:
+async def _act(puppet: _Puppet, handle: WorkflowHandle[Any, Any], act: Act) -> None:
     match act.kind:
+        case "decide" | "respond":
+            await handle.execute_update(act.kind, {"path": act.name, **act.data})
+        case "event":
+            # As the API does it: stored first, then told to who has asked.
+            seq = len(puppet.events) + 1
+            event = Event(id=f"e{seq}", source="model", type=act.name, seq=seq, **act.data)
+            puppet.events.append(event)
+            if (event.type, event.key) in puppet.topics:
+                await handle.signal("sojourn.event", event)
         case "cancel":
             await handle.cancel()
         case "signal":

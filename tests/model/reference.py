@@ -7,7 +7,6 @@ hash that assigns variants.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -15,109 +14,24 @@ from typing import Any
 from schemas import expressions
 from schemas.errors import ExpressionError
 from tests.model.clock import Clock, Timer
+from tests.model.story import (
+    Act,
+    Error,
+    Outcome,
+    Raw,
+    Scope,
+    Story,
+    Stuck,
+    Told,
+    Undoing,
+    Untestable,
+)
 
-Raw = dict[str, Any]
 # When every modelled run begins; only differences matter.
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 IN_DOUBT = ("STEP_TIMEOUT", "TIMEOUT", "DELIVERY_UNKNOWN")
 # What a wait waited for did not come: that has no effect that could be undone.
 WITHOUT_EFFECT = ("wait", "approval")
-
-
-class Untestable(Exception):
-    """The definition gets where the test server itself does not keep its promises."""
-
-
-@dataclass(frozen=True)
-class Act:
-    """What is done to a run from outside `at` so many seconds after its start."""
-
-    at: float
-    kind: str  # cancel, pause, resume, signal
-    name: str = ""
-    data: Any = None
-
-
-@dataclass
-class Error:
-    """Why a step failed, and which one it was."""
-
-    code: str
-    message: str
-    step: str
-
-    def view(self) -> Raw:
-        """Give the error as expressions see it."""
-        return {"code": self.code, "message": self.message, "step": self.step, "details": None}
-
-
-@dataclass
-class Outcome:
-    """How a node ended: ok with a value, error, or stop with the run's output."""
-
-    kind: str
-    value: Any = None
-    error: Error | None = None
-
-
-@dataclass
-class Told:
-    """One step as the model tells it; times are in seconds since the run's start."""
-
-    path: str
-    id: str
-    kind: str
-    status: str = "running"
-    output: Any = None
-    error: Error | None = None
-    attempts: int = 0
-    started: float = 0.0
-    finished: float = 0.0
-
-
-@dataclass
-class Story:
-    """A whole run as the model tells it."""
-
-    status: str = "running"
-    output: Any = None
-    error: Error | None = None
-    steps: dict[str, Told] = field(default_factory=dict)
-    vars: Raw = field(default_factory=dict)
-    variants: dict[str, str] = field(default_factory=dict)
-    undone: list[str] = field(default_factory=list)
-    ended: float = 0.0
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Where a step list runs: the loop iterations around it, and the names it sees."""
-
-    prefixes: tuple[str, ...] = ("",)
-    names: Raw = field(default_factory=dict)
-
-    @property
-    def prefix(self) -> str:
-        """What stands before the ids of this list's steps."""
-        return self.prefixes[-1]
-
-    def named(self, names: Raw) -> "Scope":
-        """Give the same place with more names."""
-        return Scope(self.prefixes, {**self.names, **names})
-
-    def iteration(self, loop: str, index: int, names: Raw) -> "Scope":
-        """Give the place of one iteration."""
-        inner = f"{self.prefix}{loop}[{index}]."
-        return Scope((*self.prefixes, inner), {**self.names, **names})
-
-
-@dataclass
-class Undoing:
-    """A compensation that is due: of which step, in which place, and since when."""
-
-    step: Raw
-    path: str
-    scope: Scope
 
 
 Ended = Callable[[Outcome], None]
@@ -213,10 +127,10 @@ class StepList(Node):
         node.start()
 
     def _last_output(self) -> Any:
-        """The output of the last step that completed."""
+        """The output of the last step that completed, or that an operator skipped with one."""
         for step in reversed(self.steps):
             told = self.model.story.steps[f"{self.scope.prefix}{step['id']}"]
-            if told.status == "completed":
+            if told.status == "completed" or told.output is not None:
                 return told.output
         return None
 
@@ -235,9 +149,14 @@ class Model:
         self.paused = False
         self.unwinding = False
         self.retried = False
+        self.reached = False
         self.gated: list[tuple[Node, Callable[[], None]]] = []
         self.mailbox: dict[str, list[Any]] = {}
+        self.events: list[Raw] = []
         self.waiting: list[tuple[Node, Callable[[], None]]] = []
+        # What operators and people may tell: by the path of the step that asks.
+        self.held: dict[str, Callable[[Raw], None]] = {}
+        self.asking: dict[str, Callable[[Raw], None]] = {}
         self.undoings: list[Undoing] = []
         self.registered: list[str] = []
 
@@ -249,6 +168,8 @@ class Model:
         self.clock.soon(self.top.start)
         self.clock.run()
         if self.story.status == "running":
+            if self.held:
+                raise Stuck(sorted(self.held), self.clock.now)
             raise Untestable("the run never ends")
         return self.story
 
@@ -264,19 +185,56 @@ class Model:
             case "pause":
                 self.paused = True
             case "resume":
-                self.paused = False
-                gated, self.gated = self.gated, []
-                for node, call in gated:
-                    if not node.done:
-                        node.soon(call)
+                self._resume()
             case "signal":
                 self.mailbox.setdefault(act.name, []).append(act.data)
-                # Which of several waits for one signal takes it is nobody's promise.
-                for node, look in self.random.sample(self.waiting, len(self.waiting)):
-                    if not node.done:
-                        look()
-            case _:
-                raise AssertionError(act.kind)
+                self._look()
+            case "event":
+                self._event(act)
+            case kind:
+                self._order(kind, act)
+
+    def _resume(self) -> None:
+        self.paused = False
+        gated, self.gated = self.gated, []
+        for node, call in gated:
+            if not node.done:
+                node.soon(call)
+
+    def _order(self, kind: str, act: Act) -> None:
+        """An operator decides about a held step, or somebody answers an approval."""
+        if kind == "decide" and act.name in self.held:
+            self.held.pop(act.name)(act.data)
+        elif kind == "respond" and act.name in self.asking:
+            self.asking[act.name](act.data)
+
+    def _look(self) -> None:
+        # Which of several waits for one thing takes it is nobody's promise.
+        for node, look in self.random.sample(self.waiting, len(self.waiting)):
+            if not node.done:
+                look()
+
+    def _event(self, act: Act) -> None:
+        event = {"type": act.name, **act.data}
+        goal = self.definition.get("goal")
+        if goal and not self.reached and self.fits(goal, event, Scope()):
+            self.reached = True
+            self.top.cancel()
+            scope = Scope().named({"event": event})
+            self.top = StepList(self, self.definition.get("on_goal", []), scope, self._ended)
+            self.clock.soon(self.top.start)
+        else:
+            self.events.append(event)
+            self._look()
+
+    def fits(self, source: Raw, event: Raw, scope: Scope) -> bool:
+        """Whether an event is one that a wait or a goal asks for; raises ExpressionError."""
+        key = expressions.as_text(self.render(source["key"], scope))
+        if (event["type"], event["key"]) != (source["event"], key):
+            return False
+        return "where" not in source or self.evaluate(
+            source["where"], scope.named({"event": event})
+        )
 
     def gate(self, node: Node, call: Callable[[], None]) -> None:
         """Let a step begin: a paused run starts nothing."""
@@ -379,7 +337,7 @@ class Model:
     def _view(self, step_id: str, scope: Scope) -> Raw:
         for prefix in reversed(scope.prefixes):
             told = self.story.steps.get(f"{prefix}{step_id}")
-            if told is not None:
+            if told is not None and not told.forgotten:
                 error = told.error.view() if told.error else None
                 return {"output": told.output, "status": told.status, "error": error}
         return {"output": None, "status": "pending", "error": None}

@@ -1,7 +1,7 @@
 """Definitions in which the interpreter and the model once differed, and who was wrong."""
 
 from tests.model.cases import Case
-from tests.model.reference import Act
+from tests.model.story import Act
 from tests.model.units import HOUR
 
 _RETRY = {"retry": {"attempts": 1, "initial": "1h", "factor": 2, "max": "9h", "jitter": False}}
@@ -17,9 +17,11 @@ def _nap(name: str, hours: int) -> dict[str, object]:
     return {"id": name, "type": "delay", "for": f"{hours}h"}
 
 
-def _case(name: str, *steps: dict[str, object], acts: tuple[Act, ...] = ()) -> Case:
+def _case(
+    name: str, *steps: dict[str, object], acts: tuple[Act, ...] = (), limit: int | None = None
+) -> Case:
     definition = {"name": name, "defaults": _RETRY, "steps": list(steps)}
-    return Case(name, definition, {"n": 3}, list(acts))
+    return Case(name, definition, {"n": 3}, list(acts), limit)
 
 
 FOUND = [
@@ -92,5 +94,20 @@ FOUND = [
             "timeout": "5h",
             "compensate": [_probe("undo_w")],
         },
+    ),
+    # A paused run that continued as new held up what had begun: the signal came too late.
+    _case(
+        "paused-anew",
+        *(_probe(f"a{number}") for number in range(5)),
+        {"id": "w", "type": "wait", "signal": "go", "timeout": "90h"},
+        _probe("z"),
+        acts=(
+            Act(10.75 * HOUR, "pause"),
+            Act(12.25 * HOUR, "resume"),
+            Act(13.75 * HOUR, "pause"),
+            Act(20.25 * HOUR, "signal", "go", 1),
+            Act(40.75 * HOUR, "resume"),
+        ),
+        limit=25,
     ),
 ]

@@ -5,18 +5,10 @@ from typing import Any
 from activities.conditions import variant_of
 from schemas import expressions
 from schemas.errors import ExpressionError, SojournError
+from tests.model.asking import approval, wait
 from tests.model.loops import for_each, parallel, repeat
-from tests.model.reference import (
-    BEGIN,
-    Error,
-    Model,
-    Node,
-    Outcome,
-    Raw,
-    Scope,
-    Told,
-    Untestable,
-)
+from tests.model.reference import BEGIN, Model, Node
+from tests.model.story import Error, Outcome, Raw, Scope, Told, Untestable
 from tests.model.units import seconds
 
 WORKSPACE = "default"
@@ -33,6 +25,7 @@ class Step(Node):
         self.path = f"{scope.prefix}{step['id']}"
         self.told: Told | None = None
         self.attempting = False
+        self.override: Raw | None = None
 
     @property
     def record(self) -> Told:
@@ -51,6 +44,7 @@ class Step(Node):
         if self.attempting:
             raise Untestable("an action is cancelled while it runs")
         super().cancel()
+        self.model.held.pop(self.path, None)
         if self.told is not None:
             self._finish("cancelled")
 
@@ -68,6 +62,9 @@ class Step(Node):
         kind = self.step["type"]
         self.told = Told(self.path, self.step["id"], kind, started=self.model.clock.now)
         self.model.story.steps[self.path] = self.told
+        self._run()
+
+    def _run(self) -> None:
         guard = self.step.get("if")
         if guard is not None and self.step["type"] != "condition":
             try:
@@ -79,7 +76,7 @@ class Step(Node):
                 self._finish("skipped")
                 self.end(Outcome("ok"))
                 return
-        if self.step.get("compensate"):
+        if self.step.get("compensate") and self.path not in self.model.registered:
             self.model.registered.append(self.path)
         try:
             KINDS.get(self.step["type"], action)(self)
@@ -140,8 +137,31 @@ class Step(Node):
             self.list(does, self.scope.named({"error": cause.view()}), self._recovered)
         elif does == "continue":
             self._end_badly(Outcome("ok"))
+        elif does == "pause":
+            self.model.held[self.path] = self._decide
         else:
             self._end_badly(Outcome("error", error=cause))
+
+    def _decide(self, order: Raw) -> None:
+        """An operator decided about this step, which failed and is held."""
+        match order["action"]:
+            case "retry":
+                self.record.error = None
+                self.override = order.get("input")
+                self._forget_inside()
+                self.soon(self._run)
+            case "skip":
+                self.record.output = order.get("output")
+                self._finish("skipped")
+                self.end(Outcome("ok"))
+            case _:
+                self._end_badly(Outcome("error", error=self.record.error))
+
+    def _forget_inside(self) -> None:
+        ids = ids_in(list(self.step.values()))
+        for path, told in self.model.story.steps.items():
+            if told.id in ids and path.startswith(self.scope.prefix):
+                told.forgotten = True
 
     def _recovered(self, outcome: Outcome) -> None:
         if outcome.kind == "ok":
@@ -161,6 +181,16 @@ class Step(Node):
         self.end(outcome)
 
 
+def ids_in(value: Any) -> list[str]:
+    """Give the ids of all steps somewhere in raw data."""
+    if isinstance(value, list):
+        return [name for item in value for name in ids_in(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["id"]] if "type" in value and "id" in value else []
+    return own + ids_in(list(value.values()))
+
+
 def on_error(step: Raw, code: str) -> Any:
     """What an error does: a word, or the steps of the fallback."""
     given = step.get("on_error", "fail")
@@ -177,7 +207,10 @@ def on_error(step: Raw, code: str) -> Any:
 
 def action(node: Step) -> None:
     """A probe: fails so often with a code, each attempt after the policy's wait."""
-    params = node.model.render(node.step.get("with", {}), node.scope)
+    params = node.override
+    if params is None:
+        params = node.model.render(node.step.get("with", {}), node.scope)
+    tries: list[int] = []
     retry = node.step.get("retry") or node.model.definition["defaults"]["retry"]
     code = params.get("code", "STEP_FAILED")
     again = params.get("retryable", True) and code not in retry.get("except", [])
@@ -188,10 +221,11 @@ def action(node: Step) -> None:
 
     def attempt() -> None:
         node.record.attempts += 1
+        tries.append(1)
         node.soon(answer)
 
     def answer() -> None:
-        number = node.record.attempts
+        number = len(tries)
         if number > params.get("failures", 0):
             node.attempting = False
             node.complete({"value": params.get("value")})
@@ -256,37 +290,6 @@ def delay(node: Step) -> None:
     node.after(max(length, 0.0), lambda: node.complete(None))
 
 
-def wait(node: Step) -> None:
-    """The oldest signal of the name that nobody has taken, or the timeout."""
-    name, model = node.step["signal"], node.model
-
-    def look() -> None:
-        box = model.mailbox.get(name)
-        if box and not over:
-            over.append(True)
-            # Taken when it is there; the step goes on a moment later.
-            data = box.pop(0)
-            for timer in node.timers:
-                timer.cancelled = True
-            node.soon(lambda: node.complete(data))
-
-    def timeout() -> None:
-        over.append(True)
-        does = node.step.get("on_timeout", "fail")
-        if does == "continue":
-            node.complete(None)
-        elif does == "fail":
-            node.fail(Error("STEP_TIMEOUT", "no signal came", node.path))
-        else:
-            node.list(does, node.scope, lambda outcome: node.ran(outcome, outcome.value))
-
-    over: list[bool] = []
-    model.waiting.append((node, look))
-    look()
-    if not over and "timeout" in node.step:
-        node.after(seconds(node.step["timeout"]), timeout)
-
-
 def set_vars(node: Step) -> None:
     """All values over the old vars, then together."""
     values = node.model.render(node.step["vars"], node.scope)
@@ -315,6 +318,7 @@ KINDS = {
     "repeat": repeat,
     "delay": delay,
     "wait": wait,
+    "approval": approval,
     "set": set_vars,
     "fail": fail,
     "stop": stop,

@@ -13,8 +13,8 @@ from tests.kit.probes import registry
 from tests.model.cases import Case, cases
 from tests.model.compare import differences
 from tests.model.player import Player
-from tests.model.reference import Story
 from tests.model.seeds import FOUND
+from tests.model.story import Story
 from workflows import undo, walk
 from workflows.steps import for_each, parallel, repeat
 
