@@ -40,9 +40,9 @@ class Inbox:
 
     def receive(self, event: Event) -> None:
         """Keep an event that was signalled, unless the run knows it."""
-        heard = self._state.heard.get(topic(event.type, event.key), 0)
-        known = event.seq is not None and event.seq <= heard
-        if not known and not self._holds(event) and not self._keep(event):
+        if self._heard(event) or self._holds(event):
+            return
+        if not self._keep(event):
             self.missed.add(topic(event.type, event.key))
 
     def receive_page(self, page: list[Event]) -> int:
@@ -65,13 +65,18 @@ class Inbox:
         """Take an event out: no step gets it any more."""
         self._state.inbox.remove(event)
         self._bytes -= data_bytes(event.data)
-        self._state.taken.append(name(event))
+        if not self._heard(event):
+            self._state.taken.append(name(event))
 
     def put_back(self, event: Event) -> None:
         """Undo `take`, for an event that was not what the step waits for."""
         if name(event) in self._state.taken:
             self._state.taken.remove(name(event))
         self._insert(event)
+
+    def _heard(self, event: Event) -> bool:
+        heard = self._state.heard.get(topic(event.type, event.key), 0)
+        return event.seq is not None and event.seq <= heard
 
     def _holds(self, event: Event) -> bool:
         this = name(event)
