@@ -11,6 +11,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 from schemas.run import StepState
 from schemas.steps import Parallel
 from tests.kit.action_scenarios import ACTION_SCENARIOS
+from tests.kit.event_scenarios import EVENT_SCENARIOS
 from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.inline_scenarios import INLINE
 from tests.kit.loop_scenarios import LOOPS
@@ -43,7 +44,8 @@ async def failures(runner: WorkflowRunner, paths: list[Path]) -> dict[str, BaseE
 def test_every_scenario_has_a_history() -> None:
     names = {path.name.split(".")[0] for path in (FOLDER / ENGINE).glob("*.json")}
     missing = {
-        scenario.name for scenario in (*SCENARIOS, *INLINE, *LOOPS, *ACTION_SCENARIOS)
+        scenario.name
+        for scenario in (*SCENARIOS, *INLINE, *LOOPS, *EVENT_SCENARIOS, *ACTION_SCENARIOS)
     } - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
 
