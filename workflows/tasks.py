@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from temporalio import workflow
@@ -84,6 +85,33 @@ async def shielded(call: Coroutine[Any, Any, None]) -> None:
             if task.cancelled():
                 raise
     task.result()
+
+
+async def result_of(handle: "workflow.ActivityHandle[Any]") -> Any:
+    """Give an activity's result, also when a cancel comes together with it.
+
+    The SDK drops a result that arrives in one workflow task with a cancel, and what the activity
+    has done would never be compensated. A cancel goes to the activity only where no result is on
+    its way; the caller finds it in its task's `cancelling()`.
+    """
+    while True:
+        try:
+            return await asyncio.shield(handle)
+        except asyncio.CancelledError:
+            if handle.cancelled():
+                raise
+        for _ in range(_HOPS):
+            if handle.done():
+                break
+            # Yields to the event loop; no timer.
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        if not handle.done():
+            handle.cancel()
+
+
+# So many rounds of the event loop bring a result from Temporal to its handle.
+_HOPS = 5
 
 
 def _gravest(failures: Sequence[BaseException | None]) -> BaseException | None:

@@ -12,7 +12,7 @@ from workflows.frame import Frame
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
     from schemas.run import StepState, StepStatus, Undo
-    from schemas.steps import Step
+    from schemas.steps import ActionStep, Step
 
 # Errors after which nobody knows whether the step has taken effect.
 _IN_DOUBT = frozenset({ErrorCode.STEP_TIMEOUT, ErrorCode.TIMEOUT, ErrorCode.DELIVERY_UNKNOWN})
@@ -37,6 +37,15 @@ def took_effect(run: Execution, state: StepState) -> None:
             entry.order = last + 1
 
 
+def completed(run: Execution, step: Step, state: StepState) -> None:
+    """Count the effect of a step that is done; an action's is counted when its result comes."""
+    if not step.compensate:
+        return
+    counted = any(entry.path == state.path and entry.order for entry in run.state.undo)
+    if not (counted and isinstance(step, ActionStep)):
+        took_effect(run, state)
+
+
 def failed(run: Execution, state: StepState) -> None:
     """Count a failure after which the step may have taken effect."""
     error = state.error
@@ -51,8 +60,7 @@ def settle(run: Execution, step: Step, state: StepState) -> None:
     """Count a step's end: the order of compensation is that of completion."""
     if state.status != StepStatus.COMPLETED:
         return
-    if step.compensate:
-        took_effect(run, state)
+    completed(run, step, state)
     if step.savepoint and run.start.definition.compensation == "selective":
         run.state.undo = [entry for entry in run.state.undo if entry.order == 0]
 

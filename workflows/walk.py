@@ -189,9 +189,8 @@ async def _body(run: Execution, step: Step, state: StepState, frame: Frame) -> N
         state.status = StepStatus.RUNNING
         undo.register(run, step, state, frame)
     output = await run.run_step(run, step, state, frame)
-    if step.compensate:
-        # Also when what follows fails: an output too large does not unsend a mail.
-        undo.took_effect(run, state)
+    # Also when what follows fails: an output too large does not unsend a mail.
+    undo.completed(run, step, state)
     state.output = output
     state.status = StepStatus.COMPLETED
     state.note = state.until = None

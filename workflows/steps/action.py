@@ -1,5 +1,6 @@
 """An action: an activity called by its name with the rendered parameters and nothing else."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,12 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import FailureError
 
+from workflows import undo
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.outcomes import error_info
 from workflows.recorder import LOCAL_RETRY_THRESHOLD
+from workflows.tasks import result_of, shielded
 from workflows.unwinding import RunFailed
 
 with workflow.unsafe.imports_passed_through():
@@ -65,7 +68,7 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
     state.attempts += 1
     if _is_inline(run, step, params, given):
         async with run.recorder.slot():
-            answer = await workflow.execute_local_activity(
+            handle = workflow.start_local_activity(
                 step.type,
                 args=args,
                 activity_id=state.path,
@@ -75,11 +78,14 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,
                 cancellation_type=_CANCELLATION,
             )
-        await run.recorder.inline()
+            _count_effect(run, step, state, handle)
+            answer = await result_of(handle)
+        # What has run has taken effect, whatever cancel comes now.
+        await shielded(run.recorder.inline())
     else:
         timeout = given or run.start.timeouts.get(step.type, DEFAULT_TIMEOUT)
         run.recorder.queued()
-        answer = await workflow.execute_activity(
+        handle = workflow.start_activity(
             step.type,
             args=args,
             activity_id=state.path,
@@ -91,8 +97,26 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
             cancellation_type=_CANCELLATION,
             priority=Priority(priority_key=step.priority) if step.priority else Priority.default,
         )
+        _count_effect(run, step, state, handle)
+        answer = await result_of(handle)
     state.attempts += answer["attempt"] - 1
     return answer["result"]
+
+
+def _count_effect(
+    run: Execution, step: ActionStep, state: StepState, handle: "workflow.ActivityHandle[Any]"
+) -> None:
+    """Count the step's effect at the moment at which its result comes.
+
+    Of several results in one workflow task the order is Temporal's, however deep the steps stand.
+    """
+
+    def count(task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and task.exception() is None:
+            undo.took_effect(run, state)
+
+    if step.compensate:
+        handle.add_done_callback(count)
 
 
 def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta | None) -> bool:
