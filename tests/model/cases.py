@@ -16,7 +16,7 @@ from tests.model.units import HOUR
 
 # How many orders of simultaneous things are tried; where they disagree the language promises
 # nothing and the case is left out.
-ORDERS = 10
+ORDERS = 8
 
 
 @dataclass
