@@ -11,7 +11,7 @@ from schemas.definition import Definition, walk
 from schemas.errors import ErrorCode, ExpressionError, Problem, Severity
 from schemas.expressions import parse_template
 from schemas.facts import parsed, reads, step_places
-from schemas.result_types import plain_type
+from schemas.result_types import plain_type, schema_type
 from schemas.rules import Rule
 from schemas.scopes import LEAD, RUN, Scope, explain
 from schemas.steps import ForEach, Repeat
@@ -30,7 +30,7 @@ class Checks:
 
     def __init__(self, definition: Definition, variables: Mapping[str, cel.Type]) -> None:
         """Check against the definition's input; `variables` are the types of `vars`."""
-        self.input = cel.type_from_json_schema({"type": "object", **definition.input})
+        self.input = schema_type(definition.input)
         self.vars = cel.object_type(variables)
         self.found: list[Problem] = []
         self._known = [step.id for _, step in definition.walk()]

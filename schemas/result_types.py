@@ -6,6 +6,7 @@ from typing import Any
 from schemas import cel
 from schemas.actions import ActionSpec
 from schemas.cel.types import join
+from schemas.inputs import find_schema_fault
 from schemas.scopes import has_fallback
 from schemas.step_base import StepBase
 from schemas.steps import (
@@ -28,6 +29,13 @@ _SUB_RUN_END = cel.object_type(
     {"run_id": cel.STRING, "status": cel.STRING, "output": cel.DYN, "error": cel.DYN}
 )
 _ANY_OF = cel.object_type({"index": cel.INT, "source": cel.DYN, "data": cel.DYN})
+
+
+def schema_type(schema: dict[str, Any]) -> cel.Type:
+    """Give the type of the objects that an author's JSON Schema admits, any for a bad schema."""
+    if find_schema_fault(schema) is not None:
+        return cel.map_of(cel.DYN)
+    return cel.type_from_json_schema({"type": "object", **schema})
 
 
 def last_type(steps: list[Any], outputs: Mapping[str, cel.Type]) -> cel.Type:
@@ -104,7 +112,7 @@ def _waiting(step: StepBase) -> cel.Type:
         return cel.object_type(
             {
                 "decision": cel.STRING,
-                "data": cel.type_from_json_schema(step.form),
+                "data": schema_type(step.form),
                 "by": cel.DYN,
                 "answers": cel.list_of(cel.DYN),
             }

@@ -119,7 +119,7 @@ CONTROL_KINDS: dict[str, type[StepBase]] = {
 
 def _tag(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return kind if kind in CONTROL_KINDS else "action"
+    return kind if isinstance(kind, str) and kind in CONTROL_KINDS else "action"
 
 
 # A named alias: without a name Pydantic would unfold the grammar into itself, kind by kind.
