@@ -25,6 +25,7 @@ async def follow(run: Execution) -> Any:
     if run.start.batch is not None:
         return await follow_batch(run, run.start.batch)
     frame = Frame()
+    run.trunk = asyncio.current_task()
     try:
         if definition.goal is None:
             await run_list(run, definition.steps, frame)
@@ -69,4 +70,5 @@ def _leave_steps(run: Execution) -> None:
 
 
 async def _steps(run: Execution, frame: Frame) -> None:
+    run.trunk = asyncio.current_task()
     await run_list(run, run.start.definition.steps, frame)

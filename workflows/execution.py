@@ -1,5 +1,6 @@
 """One execution of a definition: what its steps share. `workflows.walk` runs them."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -49,6 +50,8 @@ class Execution:
         self.children = Children(self)
         self.inbox = Inbox(state)
         self.quiescing = False
+        # The task in which steps run one after the other, beside no others.
+        self.trunk: asyncio.Task[Any] | None = None
         self._kept_bytes = sum(_size(step.output) for step in state.steps.values())
 
     @property

@@ -126,6 +126,8 @@ def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta
     return (
         run.start.revision >= INLINE_HTTP_REVISION
         and step.type == "http"
+        # Beside other steps it would wait for their local activities, and they for it.
+        and asyncio.current_task() is run.trunk
         and timeout is not None
         and timeout <= MAX_INLINE_TIMEOUT
         and str(params.get("method", "GET")).upper() in _SAFE_METHODS
