@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
-from random import Random
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +9,6 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities import liquid
-from activities.backoff import backoff
 from activities.errors import ActionError, invalid_input
 from activities.execution import application_error
 from activities.registry import Action, Registry
@@ -19,16 +16,12 @@ from schemas.actions import StepContext
 from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
 from schemas.policies import Retry
 from schemas.run import Lead
-from schemas.steps import ActionStep
 from schemas.validation import check_input
 from testing.cases import Attempt
 from testing.deliveries import tell
 from testing.world import Mail, World
-from workflows.recorder import LOCAL_RETRY_THRESHOLD
 
 BOOKING_URL = "https://booking.example.com/meet"
-_NO_JITTER = Random(0)  # noqa: S311 - never drawn from: retries in tests have no jitter
-_AT_ONCE = timedelta(milliseconds=1)
 
 WorldOf = Callable[[str], World]
 
@@ -42,9 +35,25 @@ def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
     @activity.defn(name=entry.name)
     async def run(params: Any, context: Any) -> Any:
         step = StepContext.model_validate(context)
-        info = activity.info()
-        retry = Retry.model_validate(step.retry).model_copy(update={"jitter": False})
         world = world_of(step.run_id)
+        answer = _attempts(entry, world, step, params)
+        told, world.outbox = world.outbox, []
+        await tell(activity.client(), told)
+        return answer
+
+    return run
+
+
+def _attempts(entry: Action, world: World, step: StepContext, params: Any) -> dict[str, Any]:
+    """Try as often as the step's policy says, without the time between; raises ApplicationError.
+
+    Not by Temporal's own retries: while one of them waits, the server tells nothing of the inline
+    steps beside it.
+    """
+    retry = Retry.model_validate(step.retry)
+    number = 0
+    while True:
+        number += 1
         attempt: Attempt | None = None
         try:
             try:
@@ -56,34 +65,16 @@ def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
         except SojournError as error:
             late = attempt is not None and attempt.timeout is True
             # A timeout is the server's: `only` and `except` have no say in it.
-            failure = application_error(error, None if late else retry, info.attempt)
-            delay = backoff(retry, info.attempt, _NO_JITTER)
-            if late:
-                delay += _timeout(entry, world, step.path)
-            raise _delayed(failure, delay) from error
-        told, world.outbox = world.outbox, []
-        await tell(activity.client(), told)
-        return {"attempt": info.attempt, "result": result}
-
-    return run
+            failure = application_error(error, None if late else retry, number)
+            if failure.non_retryable or number == retry.attempts:
+                raise _final(failure) from error
+            continue
+        return {"attempt": number, "result": result}
 
 
-def _timeout(entry: Action, world: World, path: str) -> timedelta:
-    step = world.step(path)
-    own = step.timeout if isinstance(step, ActionStep) else None
-    return own or world.definition.defaults.timeout or entry.timeout
-
-
-def _delayed(failure: ApplicationError, delay: timedelta) -> ApplicationError:
-    """Give the failure with its delay; one too short for a timer would pass in real time."""
-    if delay <= LOCAL_RETRY_THRESHOLD:
-        delay = _AT_ONCE
+def _final(failure: ApplicationError) -> ApplicationError:
     return ApplicationError(
-        failure.message,
-        *failure.details,
-        type=failure.type,
-        non_retryable=failure.non_retryable,
-        next_retry_delay=None if failure.non_retryable else delay,
+        failure.message, *failure.details, type=failure.type, non_retryable=True
     )
 
 

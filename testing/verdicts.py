@@ -71,13 +71,14 @@ def build(world_now: CurrentWorld, hold: Hold) -> list[Callable[..., Any]]:
         world_now().parts.add(request["run_id"])
 
     own = [verdict, choose, assign, check, record, subscribe, open_run, open_batch]
-    replaced = {_name(function) for function in own}
+    replaced = {activity_name(function) for function in own}
     # The others decide by their arguments alone.
-    pure = [each for each in conditions.build(Services()) if _name(each) not in replaced]
+    pure = [each for each in conditions.build(Services()) if activity_name(each) not in replaced]
     return [*own, *pure, *control.build()]
 
 
-def _name(function: Callable[..., Any]) -> str:
+def activity_name(function: Callable[..., Any]) -> str:
+    """Give the name of an activity, as Temporal knows it."""
     return str(getattr(function, "__temporal_activity_definition").name)
 
 
