@@ -155,6 +155,8 @@ RECOVERY = [
             signals(),
         ),
         history_limit=30,
+        # The time-skipping server may lose a task where a query meets a continue-as-new.
+        real_time=True,
         run_output="steps.boom.output.value",
         output=4,
     ),
