@@ -1,5 +1,6 @@
 """A player of cases on a time-skipping server whose time is unlocked: no other suite shares it."""
 
+import logging
 import os
 from collections.abc import AsyncIterator
 
@@ -23,5 +24,12 @@ def seed() -> int:
 @pytest.fixture(scope="package")
 async def player() -> AsyncIterator[Player]:
     """Plays cases with the interpreter as it is."""
+    loggers = [logging.getLogger(f"temporalio.{part}") for part in ("activity", "workflow")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        # The probes fail by the thousand, and are meant to.
+        logger.setLevel(logging.ERROR)
     async with playing() as found:
         yield found
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
