@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
-from sqlmodel import update
+from sqlmodel import col, update
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -344,6 +344,6 @@ async def test_an_ordered_run_waits_for_temporal_however_long(
         assert (await runs.get(session, "default", run_id)).status is RunStatus.QUEUED
         long_ago = now() - triggers.timedelta(minutes=10)
         moved = {"checked_at": long_ago, "created_at": long_ago}
-        await session.exec(update(runs.Run).where(runs.Run.id == run_id).values(moved))
+        await session.exec(update(runs.Run).where(col(runs.Run.id) == run_id).values(moved))
     assert await outbox.once() >= 1
     await until_status(api, run_id, "completed")
