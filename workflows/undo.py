@@ -62,6 +62,11 @@ def settle(run: Execution, step: Step, state: StepState) -> None:
         return
     completed(run, step, state)
     if step.savepoint and run.start.definition.compensation == "selective":
+        for entry in run.state.undo:
+            other = run.state.steps.get(entry.path)
+            if other is not None and not other.status.done:
+                # In doubt, and in its fallback: it counts again when it completes.
+                entry.order = 0
         run.state.undo = [entry for entry in run.state.undo if entry.order == 0]
 
 

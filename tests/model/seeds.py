@@ -110,4 +110,23 @@ FOUND = [
         ),
         limit=25,
     ),
+    # A savepoint inside the fallback of a step in doubt: the step's completion was not undone.
+    Case(
+        "savepoint-in-fallback",
+        {
+            "name": "savepoint-in-fallback",
+            "defaults": _RETRY,
+            "compensation": "selective",
+            "steps": [
+                _probe(
+                    "a",
+                    **{"with": _IN_DOUBT},
+                    on_error=[_probe("b", savepoint=True)],
+                    compensate=[_probe("undo_a")],
+                ),
+                _probe("c", **{"with": _BROKEN}),
+            ],
+        },
+        {"n": 3},
+    ),
 ]
