@@ -37,16 +37,17 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
     result as JSON values, at most MAX_OUTPUT_BYTES of them.
     """
     info = activity.info()
-    retry = _DEFAULT_RETRY
+    retry, before = _DEFAULT_RETRY, 0
     try:
         step = read_context(context)
+        before = step.attempts
         if step.retry:
             retry = Retry.model_validate(step.retry)
         parsed = entry.params.model_validate(params)
         scope = ActionContext(
             step=step,
             services=services,
-            attempt=info.attempt,
+            attempt=before + info.attempt,
             timeout=info.start_to_close_timeout or entry.timeout,
         )
         # Bound for good: an activity has a task, and so a context, of its own.
@@ -60,13 +61,13 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
         fault = invalid_input(entry.name, error)
         raise application_error(fault, retry, info.attempt) from error
     except SojournError as error:
-        raise application_error(error, retry, info.attempt) from error
+        raise application_error(error, retry, info.attempt, before) from error
     except Exception as error:
         _logger.exception("action %s failed in an unforeseen way", entry.name)
         fault = ActionError(
             f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
         )
-        raise application_error(fault, retry, info.attempt) from error
+        raise application_error(fault, retry, info.attempt, before) from error
 
 
 async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> BaseModel:
@@ -113,7 +114,7 @@ def dump_result(name: str, result: BaseModel) -> Any:
 
 
 def application_error(
-    error: SojournError, retry: Retry | None = None, attempt: int = 1
+    error: SojournError, retry: Retry | None = None, attempt: int = 1, before: int = 0
 ) -> ApplicationError:
     """Turn an error into Temporal's, typed with our code and timed by the step's retry policy.
 
@@ -127,7 +128,7 @@ def application_error(
         retryable = retryable and (not retry.only or code in retry.only)
     delay: timedelta | None = None
     if retry is not None and retryable:
-        delay = next_delay(retry, attempt, _random, error.retry_after)
+        delay = next_delay(retry, before + attempt, _random, error.retry_after)
     return ApplicationError(
         error.message,
         {**_details(error), "attempt": attempt},

@@ -51,6 +51,7 @@ class StepContext(BaseModel):
     lead_id: str | None = None
     correlation_id: str | None = None
     round: int = 0
+    attempts: int = Field(default=0, description="attempts before this activity's first")
     retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
 
     @property

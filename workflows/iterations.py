@@ -65,6 +65,7 @@ async def iterate(
             run.leave(inner.prefix)
             if len(outcomes) % _FLUSH_EVERY == 0:
                 await run.recorder.flush()
+        await run.recorder.rest()
 
     waiting = [place for place in range(len(items)) if str(place) not in outcomes]
     running: list[Task] = []

@@ -14,6 +14,7 @@ from workflows.search import DEFINITION_VERSION, RUN_STATUS
 with workflow.unsafe.imports_passed_through():
     from schemas.run import (
         SERIAL_REVISION,
+        TIMED_RETRIES_REVISION,
         FinalOutcome,
         Projection,
         RunStart,
@@ -92,6 +93,13 @@ class Recorder:
         """Flush when the run's status is no longer what was last sent: it woke up, say."""
         if self.status() != self.recorded or self._state.moved_from is not None:
             await self.flush()
+
+    async def rest(self) -> None:
+        """At the end of a branch: flush when nothing but waits is left, which no step would."""
+        if self._start.revision < TIMED_RETRIES_REVISION:
+            return
+        if self.status() in (RunStatus.WAITING, RunStatus.PAUSED):
+            await self.catch_up()
 
     async def flush(self, *, queued: bool = False) -> None:
         """Send status and changed steps; nothing is sent when nothing changed.

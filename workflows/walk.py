@@ -44,13 +44,18 @@ async def run_list(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
             done.add(ready[0].id)
             continue
         for step in ready:
-            task = asyncio.create_task(run_one(run, step, frame))
+            task = asyncio.create_task(_beside(run, step, frame))
             ids[task] = step.id
             running.append(task)
         finished = await first_done(running)
         running = [task for task in running if task not in finished]
         done.update(ids[task] for task in finished)
     return last_output(run, steps, frame)
+
+
+async def _beside(run: Execution, step: Step, frame: Frame) -> None:
+    await run_one(run, step, frame)
+    await run.recorder.rest()
 
 
 def last_output(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:

@@ -49,7 +49,9 @@ async def compare_versions(
     )
 
 
-@router.post("/definitions/{name}/versions/{version}/migrate", responses=problems(404, 409))
+@router.post(
+    "/definitions/{name}/versions/{version}/migrate", responses=problems(400, 404, 409, 413)
+)
 async def migrate_version(
     name: NamePath,
     version: VersionPath,
@@ -86,7 +88,7 @@ async def migrate_version(
     )
 
 
-@router.post("/runs/{run_id}/migrate", responses=problems(404, 409))
+@router.post("/runs/{run_id}/migrate", responses=problems(400, 404, 409, 413))
 async def migrate_run(
     run_id: RunPath,
     body: MigrationOrder,

@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError
 
 from workflows import undo
 from workflows.execution import Execution
@@ -19,7 +19,12 @@ from workflows.unwinding import RunFailed
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
     from schemas.policies import DEFAULT_TIMEOUT, Retry
-    from schemas.run import INLINE_HTTP_REVISION, ErrorInfo, StepState
+    from schemas.run import (
+        INLINE_HTTP_REVISION,
+        TIMED_RETRIES_REVISION,
+        ErrorInfo,
+        StepState,
+    )
     from schemas.steps import MAX_INLINE_TIMEOUT, ActionStep
 
 # Every action heartbeats in the background, so that a lost worker shows long before the timeout.
@@ -39,34 +44,45 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
     state.input = params
     await run.recorder.catch_up()
     while True:
+        if state.until is not None:
+            # Before another attempt: no slot is held, and no signal kept out, while it waits.
+            await run.wait(lambda: False, state.until, f"{step.id}: before another attempt")
+            state.until = None
         try:
-            return await _execute(run, step, state, params)
+            answer = await _execute(run, step, state, params)
         except FailureError as error:
+            pause = _pause(run, step, state, params, error)
             info = error_info(error, state.path)
             _count_attempts(state, info)
-            if info.code != ErrorCode.DATABASE_UNAVAILABLE:
-                raise RunFailed(info) from error
-        until = workflow.now() + _DATABASE_PAUSE
-        await run.wait(lambda: False, until, "the database is away")
+            if pause is None:
+                if info.code != ErrorCode.DATABASE_UNAVAILABLE:
+                    raise RunFailed(info) from error
+                pause = _DATABASE_PAUSE
+            state.until = workflow.now() + pause
+        else:
+            state.data = None
+            return answer
 
 
 async def _execute(run: Execution, step: ActionStep, state: StepState, params: Any) -> Any:
-    defaults = run.start.definition.defaults
-    retry = step.retry or defaults.retry or _DEFAULT_RETRY
-    given = step.timeout or defaults.timeout
+    retry, given = _policies(run, step)
     context = run.context(state.path)
     # The activity computes the jittered delay itself, so it must know the policy.
     if retry is not _DEFAULT_RETRY:
         context.retry = retry.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    inline = _is_inline(run, step, params, given)
+    timed = inline and run.start.revision >= TIMED_RETRIES_REVISION
+    if timed and state.data is not None:
+        context.attempts = state.data["tried"]
     args = [params, context.model_dump(mode="json", exclude_defaults=True)]
     policy = RetryPolicy(
         initial_interval=retry.initial,
         backoff_coefficient=retry.factor,
         maximum_interval=retry.max,
-        maximum_attempts=retry.attempts,
+        maximum_attempts=1 if timed else retry.attempts,
     )
     state.attempts += 1
-    if _is_inline(run, step, params, given):
+    if inline:
         async with run.recorder.slot():
             handle = workflow.start_local_activity(
                 step.type,
@@ -119,6 +135,13 @@ def _count_effect(
         handle.add_done_callback(count)
 
 
+def _policies(run: Execution, step: ActionStep) -> tuple[Retry, timedelta | None]:
+    """Give the retry policy, and the timeout that the definition sets."""
+    defaults = run.start.definition.defaults
+    retry = step.retry or defaults.retry or _DEFAULT_RETRY
+    return retry, step.timeout or defaults.timeout
+
+
 def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta | None) -> bool:
     """True for a step that runs as a local activity: no server round trip, and no heartbeat."""
     if step.execution != "auto":
@@ -132,6 +155,28 @@ def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta
         and timeout <= MAX_INLINE_TIMEOUT
         and str(params.get("method", "GET")).upper() in _SAFE_METHODS
     )
+
+
+def _pause(
+    run: Execution, step: ActionStep, state: StepState, params: Any, error: FailureError
+) -> timedelta | None:
+    """Give the time before an inline step's next attempt; None when there is none.
+
+    Temporal itself would repeat a local activity inside the workflow task, or hold it up.
+    """
+    retry, given = _policies(run, step)
+    if run.start.revision < TIMED_RETRIES_REVISION or not _is_inline(run, step, params, given):
+        return None
+    tried = 1 + (state.data or {"tried": 0})["tried"]
+    state.data = {"tried": tried}
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if tried >= retry.attempts:
+        return None
+    if isinstance(cause, ApplicationError):
+        return None if cause.non_retryable else cause.next_retry_delay or retry.initial
+    if isinstance(cause, TimeoutError):
+        return min(retry.initial * retry.factor ** min(tried - 1, 60), retry.max)
+    return None
 
 
 def _count_attempts(state: StepState, info: ErrorInfo) -> None:

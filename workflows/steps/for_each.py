@@ -65,6 +65,7 @@ async def _plain(run: Execution, step: ForEach, frame: Frame, items: list[Any]) 
         names = {"item": items[index], step.as_: items[index], "index": index}
         inner = frame.iteration(step.id, index, names)
         outputs[index] = await run_list(run, step.do, inner)
+        await run.recorder.rest()
 
     await gather([iteration(index) for index in range(len(items))], step.concurrency)
     return outputs

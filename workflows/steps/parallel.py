@@ -34,6 +34,7 @@ async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) ->
             if step.on_branch_error == "fail":
                 raise
             outcomes[one.name] = {"error": str(error)}
+        await run.recorder.rest()
 
     running: list[Task] = [
         asyncio.create_task(branch(one)) for one in step.branches if one.name not in outcomes

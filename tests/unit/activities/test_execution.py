@@ -248,7 +248,7 @@ async def test_logs_carry_the_run(runner: Runner, step: dict[str, Any]) -> None:
 
 def test_the_catalogue(registry: Registry) -> None:
     specs = registry.specs()
-    assert list(specs) == ["ai", "email", "http", "lead"]
+    assert list(specs) == ["ai", "email", "emit", "http", "lead"]
     assert specs["ai"].timeout == timedelta(seconds=10)
     for spec in specs.values():
         assert spec.summary.endswith(".")
@@ -276,6 +276,8 @@ def test_the_worker_gets_every_activity(
         "opening",
         "record",
         "request_cancel",
+        "open_run",
+        "open_batch",
         "subscribe",
     }
 
