@@ -25,12 +25,14 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # What a run's start says of the interpreter's choices: a run that began with an older one keeps
 # it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
 # 200 items, in child runs. 4: local activities run one at a time. 5: an inline step's retries are
-# timers of the run; a branch that ends tells when only waits are left.
+# timers of the run; a branch that ends tells when only waits are left. 6: an operator's abort ends
+# the run, whatever stands around the step.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
 TIMED_RETRIES_REVISION = 5
-REVISION = 5
+ABORT_REVISION = 6
+REVISION = 6
 
 
 class RunStatus(StrEnum):

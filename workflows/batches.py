@@ -15,7 +15,7 @@ from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.iterations import too_many
 from workflows.tasks import Task, first_done
-from workflows.unwinding import RunFailed, StopRun
+from workflows.unwinding import Aborted, RunFailed, StopRun
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
@@ -96,7 +96,7 @@ class Batches:
         await run.local("open_batch", [request], f"{path}.open", summary)
         end = await run.children.part(start, summary)
         if end.error is not None:
-            raise RunFailed(end.error)
+            raise Aborted(end.error) if end.aborted else RunFailed(end.error)
         free.append(share)
         if end.output["stopped"]:
             raise StopRun(end.output["output"])

@@ -30,6 +30,8 @@ with workflow.unsafe.imports_passed_through():
 if TYPE_CHECKING:
     from workflows.execution import Execution
 
+# Beside the error of a failed run: an operator's abort ended it.
+ABORTED = "aborted"
 Handle = workflow.ChildWorkflowHandle[Any, Any]
 # Above 2 MiB the server refuses the start, and with it the workflow task, again and again.
 _MAX_START_BYTES = 1900 * 1024
@@ -37,11 +39,12 @@ _MAX_START_BYTES = 1900 * 1024
 
 @dataclass(frozen=True)
 class End:
-    """How a child run ended; `error` is there unless it completed."""
+    """How a child run ended; `error` is there unless it completed, `aborted` by an operator."""
 
     status: RunStatus
     output: Any = None
     error: ErrorInfo | None = None
+    aborted: bool = False
 
 
 class Children:
@@ -187,7 +190,7 @@ def _ended(failure: ChildWorkflowError, run_id: str, path: str | None) -> End:
             details["step"] = inner
         code = cause.type or ErrorCode.STEP_FAILED
         error = ErrorInfo(code=code, message=cause.message, step=path or inner, details=details)
-        return End(RunStatus.FAILED, error=error)
+        return End(RunStatus.FAILED, error=error, aborted=ABORTED in cause.details[1:])
     kinds: dict[type[Any], tuple[RunStatus, str, str]] = {
         CancelledError: (RunStatus.CANCELLED, ErrorCode.CANCELLED, "was cancelled"),
         TerminatedError: (RunStatus.TERMINATED, ErrorCode.CANCELLED, "was terminated"),

@@ -1,23 +1,31 @@
 """`on_error: pause`: a failed step waits for an operator's decision."""
 
+import asyncio
+
 from temporalio import workflow
 
 from workflows.execution import Execution
-from workflows.unwinding import RunFailed
+from workflows.unwinding import Aborted, RunFailed
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.run import StepState, StepStatus
+    from schemas.run import ABORT_REVISION, StepState, StepStatus
 
 
 async def hold(run: Execution, state: StepState) -> bool:
     """Wait for the decision; True to run the step again, False when it was skipped.
 
-    Raises RunFailed when the operator aborts.
+    Raises Aborted when the operator aborts.
     """
     assert state.error is not None, "only a failed step is held"
     state.held = True
     await run.waiting(state, f"failed with {state.error.code}; an operator must decide")
-    await run.wait(lambda: state.decision is not None, None, f"{state.path}: held")
+    final = run.start.revision >= ABORT_REVISION
+    try:
+        await run.wait(lambda: state.decision is not None, None, f"{state.path}: held")
+    except asyncio.CancelledError:
+        # The operator was told that the abort was taken: the loser of a race keeps to it.
+        if not final or state.decision is None or state.decision.action != "abort":
+            raise
     decision = state.decision
     assert decision is not None, "the wait ends with a decision"
     state.held, state.decision, state.note = False, None, None
@@ -25,7 +33,7 @@ async def hold(run: Execution, state: StepState) -> bool:
     if decision.action == "abort":
         state.status = StepStatus.FAILED
         state.finished_at = workflow.now()
-        raise RunFailed(state.error)
+        raise Aborted(state.error) if final else RunFailed(state.error)
     if decision.action == "skip":
         state.status = StepStatus.SKIPPED
         state.output = decision.output

@@ -9,13 +9,14 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from workflows.children import ABORTED
 from workflows.compensation import unwind
 from workflows.course import follow
 from workflows.execution import Execution
 from workflows.operating import Operator
 from workflows.steps.dispatch import run_step
 from workflows.tasks import shielded
-from workflows.unwinding import Quiesce, RunFailed
+from workflows.unwinding import Aborted, Quiesce, RunFailed
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
@@ -69,11 +70,17 @@ class Interpreter:
             if workflow.cancellation_reason() is not None:
                 return await self._end(RunStatus.CANCELLED)
             info = error.error if isinstance(error, RunFailed) else _info(error)
-            return await self._end(RunStatus.FAILED, error=info)
+            aborted = isinstance(error, Aborted)
+            return await self._end(RunStatus.FAILED, error=info, aborted=aborted)
         return await self._end(RunStatus.COMPLETED, output=output)
 
     async def _end(
-        self, status: RunStatus, *, output: Any = None, error: ErrorInfo | None = None
+        self,
+        status: RunStatus,
+        *,
+        output: Any = None,
+        error: ErrorInfo | None = None,
+        aborted: bool = False,
     ) -> Any:
         """End the run as decided; no cancel stops that.
 
@@ -85,7 +92,7 @@ class Interpreter:
         if state.status == RunStatus.CANCELLED:
             raise asyncio.CancelledError
         if state.error is not None:
-            raise _failure(state.error)
+            raise _failure(state.error, aborted=aborted)
         return state.output
 
     async def _close(self, status: RunStatus, output: Any, error: ErrorInfo | None) -> None:
@@ -231,6 +238,6 @@ def _info(error: SojournError) -> ErrorInfo:
     return ErrorInfo(code=error.code, message=error.message, step=error.path)
 
 
-def _failure(info: ErrorInfo) -> ApplicationError:
-    details = info.model_dump(mode="json", exclude_none=True)
-    return ApplicationError(info.message, details, type=info.code, non_retryable=True)
+def _failure(info: ErrorInfo, *, aborted: bool) -> ApplicationError:
+    details = [info.model_dump(mode="json", exclude_none=True), *([ABORTED] if aborted else [])]
+    return ApplicationError(info.message, *details, type=info.code, non_retryable=True)

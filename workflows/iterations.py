@@ -8,7 +8,7 @@ from temporalio import workflow
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.tasks import Task, cancel, first_done
-from workflows.unwinding import RunFailed
+from workflows.unwinding import Aborted, RunFailed
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
@@ -53,7 +53,7 @@ async def iterate(
         try:
             outcome: Outcome = {"output": await run_list(run, step.do, inner)}
         except SojournError as error:
-            if bearable is None:
+            if bearable is None or isinstance(error, Aborted):
                 raise
             info = _info(error)
             outcome = {"error": info.model_dump(mode="json", exclude_none=True)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.unwinding import Quiesce, StopRun
+from workflows.unwinding import Aborted, Quiesce, StopRun
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
@@ -68,11 +68,14 @@ async def gather(calls: list[Coroutine[Any, Any, None]], limit: int) -> None:
 
 
 async def cancel(tasks: list[Task]) -> None:
-    """Cancel tasks and wait for their end, whatever it is."""
+    """Cancel tasks and wait for their end, whatever it is; only an operator's abort is raised."""
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Aborted):
+                raise end
 
 
 async def shielded(call: Coroutine[Any, Any, None]) -> None:
@@ -110,19 +113,20 @@ async def result_of(handle: "workflow.ActivityHandle[Any]") -> Any:
             handle.cancel()
 
 
+# Anything else is a bug, and graver.
+_BY_GRAVITY = (Aborted, SojournError, StopRun, Quiesce)
 # So many rounds of the event loop bring a result from Temporal to its handle.
 _HOPS = 5
 
 
 def _gravest(failures: Sequence[BaseException | None]) -> BaseException | None:
-    """Choose what to raise: a bug first, then a failure, a stop, and Quiesce last."""
+    """Choose what to raise: a bug first, an abort, a failure, a stop, and Quiesce last."""
     found = [failure for failure in failures if failure is not None]
 
     def rank(failure: BaseException) -> int:
-        if isinstance(failure, Quiesce):
-            return 3
-        if isinstance(failure, StopRun):
-            return 2
-        return 1 if isinstance(failure, SojournError) else 0
+        for place, kind in enumerate(_BY_GRAVITY, start=1):
+            if isinstance(failure, kind):
+                return place
+        return 0
 
     return min(found, key=rank, default=None)

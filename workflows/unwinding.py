@@ -26,3 +26,7 @@ class RunFailed(StepError):
         """Carry the error as the run keeps it."""
         super().__init__(error.message, code=error.code)
         self.error = error
+
+
+class Aborted(RunFailed):
+    """An operator aborted a held step: the run fails, whatever would deal with an error."""

@@ -16,7 +16,7 @@ from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.holding import hold
 from workflows.tasks import Task, first_done
-from workflows.unwinding import RunFailed, StopRun
+from workflows.unwinding import Aborted, RunFailed, StopRun
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
@@ -141,6 +141,9 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
             except SojournError as error:
                 _keep_error(state, error)
                 undo.failed(run, state)
+                if isinstance(error, Aborted):
+                    _fail(state)
+                    raise
         assert state.error is not None, "what failed has an error"
         does = step.error_action(state.error.code)
         if does == "continue":
@@ -185,6 +188,8 @@ async def _fall_back(run: Execution, steps: Sequence[Step], state: StepState, fr
         # The fallback stands for the step: what it may have done is the step's to undo.
         undo.failed(run, state)
         _fail(state)
+        if isinstance(error, Aborted):
+            raise
         raise RunFailed(state.error) from error
     state.status = StepStatus.COMPLETED
 

@@ -122,6 +122,65 @@ RECOVERY = [
         steps_end={"a": "compensated", "undo_a": "completed", "boom": "failed"},
     ),
     Recovery(
+        "abort-continue",
+        f"{_undone('a')}, {{id: c, type: condition, if: 'true', on_error: continue, "
+        f"then: [{_held('failures: 9')}]}}, {_probe('never')}",
+        "failed",
+        act=decides("abort"),
+        code="STEP_FAILED",
+        steps_end={"a": "compensated", "boom": "failed", "c": "failed", "tell": "completed"},
+        head="on_failure: [{id: tell, type: probe, with: {value: '{{ error.step }}'}}]",
+    ),
+    Recovery(
+        "abort-fallback",
+        f"{_undone('a')}, {{id: b, type: probe, {_BAD}, on_error: [{_held('failures: 9')}]}}, "
+        f"{_probe('never')}",
+        "failed",
+        act=decides("abort"),
+        code="STEP_FAILED",
+        steps_end={"a": "compensated", "b": "failed", "boom": "failed"},
+    ),
+    Recovery(
+        "abort-held-around",
+        # With a fallback of its own, and a step around it that an operator could decide about.
+        f"{{id: c, type: condition, if: 'true', on_error: pause, then: [{{id: d, type: condition, "
+        f"if: 'true', on_error: [{_probe('plan_b')}], then: [{_held('failures: 9')}]}}]}}",
+        "failed",
+        act=decides("abort"),
+        code="STEP_FAILED",
+        steps_end={"boom": "failed", "d": "failed", "c": "failed"},
+    ),
+    Recovery(
+        "abort-branch",
+        f"{{id: race, type: parallel, join: any, on_branch_error: continue, on_error: continue, "
+        f"branches: [{{name: a, do: [{_undone('a')}, {_held('failures: 9')}]}}, "
+        f"{{name: b, do: [{WAIT}]}}]}}, {_probe('never')}",
+        "failed",
+        act=decides("abort"),
+        code="STEP_FAILED",
+        steps_end={"a": "compensated", "boom": "failed", "w": "cancelled", "race": "failed"},
+    ),
+    Recovery(
+        "abort-tolerate",
+        "{id: each, type: for_each, items: '{{ [1, 2] }}', tolerate: 2, concurrency: 1, do: ["
+        f"{_held('failures: 9')}]}}, {_probe('never')}",
+        "failed",
+        act=decides("abort", "each[0].boom"),
+        code="STEP_FAILED",
+        steps_end={"each[0].boom": "failed", "each": "failed"},
+    ),
+    Recovery(
+        "abort-compensation",
+        # Only that list ends: the run is at its end anyway.
+        f"{_undone('a')}, {{id: b, type: probe, compensate: [{{id: c, type: condition, if: 'true', "
+        f"on_error: continue, then: [{_held('failures: 9')}]}}, {_probe('never')}]}}, "
+        "{id: end, type: fail, code: NO_STOCK}",
+        "failed",
+        act=decides("abort"),
+        code="NO_STOCK",
+        steps_end={"a": "compensated", "b": "completed", "boom": "failed", "c": "failed"},
+    ),
+    Recovery(
         "held-cancel",
         f"{_undone('a')}, {_held('failures: 9')}",
         "cancelled",

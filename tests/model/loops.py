@@ -20,9 +20,8 @@ def parallel(node: "Step") -> None:
     ends: list[str] = []
 
     def ended(name: str, outcome: Outcome) -> None:
-        if outcome.kind == "stop" or (
-            outcome.kind == "error" and step.get("on_branch_error", "fail") == "fail"
-        ):
+        fails = outcome.aborted or step.get("on_branch_error", "fail") == "fail"
+        if outcome.kind == "stop" or (outcome.kind == "error" and fails):
             node.broke(outcome)
             return
         ends.append(outcome.kind)
@@ -59,7 +58,7 @@ def for_each(node: "Step") -> None:
     queue = list(range(len(items)))
 
     def ended(index: int, outcome: Outcome) -> None:
-        if outcome.kind == "stop":
+        if outcome.kind == "stop" or outcome.aborted:
             node.broke(outcome)
             return
         outcomes[index] = outcome

@@ -110,6 +110,24 @@ FOUND = [
         ),
         limit=25,
     ),
+    # An operator's abort was an error like any other: the run went on.
+    _case(
+        "abort-within",
+        _probe("a", compensate=[_probe("undo_a")]),
+        {
+            "id": "par",
+            "type": "parallel",
+            "join": 1,
+            "on_branch_error": "continue",
+            "on_error": "continue",
+            "branches": [
+                {"name": "x", "do": [_probe("b", **{"with": _BROKEN}, on_error="pause")]},
+                {"name": "y", "do": [_nap("d", 90)]},
+            ],
+        },
+        _probe("c"),
+        acts=(Act(5.4 * HOUR, "decide", "b", {"action": "abort"}),),
+    ),
     # A savepoint inside the fallback of a step in doubt: the step's completion was not undone.
     Case(
         "savepoint-in-fallback",

@@ -119,18 +119,19 @@ class Step(Node):
         if outcome.kind == "stop":
             self._finish("completed")
             self.end(outcome)
+            return
+        assert outcome.error is not None, "an error outcome has an error"
+        if outcome.aborted:
+            self._note(outcome.error)
+            self._end_badly(outcome)
         else:
-            assert outcome.error is not None, "an error outcome has an error"
             self.fail(outcome.error)
 
     def fail(self, cause: Error | SojournError) -> None:
         """The body failed: the step's `on_error` decides."""
         if isinstance(cause, SojournError):
             cause = Error(str(cause.code), cause.message, self.path)
-        for node in self.inner:
-            node.cancel()
-        self.record.error = cause
-        self.model.doubt(self.step, self.record, self.scope)
+        self._note(cause)
         does = on_error(self.step, cause.code)
         if isinstance(does, list):
             self.record.status = "running"
@@ -141,6 +142,12 @@ class Step(Node):
             self.model.held[self.path] = self._decide
         else:
             self._end_badly(Outcome("error", error=cause))
+
+    def _note(self, cause: Error) -> None:
+        for node in self.inner:
+            node.cancel()
+        self.record.error = cause
+        self.model.doubt(self.step, self.record, self.scope)
 
     def _decide(self, order: Raw) -> None:
         """An operator decided about this step, which failed and is held."""
@@ -155,7 +162,7 @@ class Step(Node):
                 self._finish("skipped")
                 self.end(Outcome("ok"))
             case _:
-                self._end_badly(Outcome("error", error=self.record.error))
+                self._end_badly(Outcome("error", error=self.record.error, aborted=True))
 
     def _forget_inside(self) -> None:
         ids = ids_in(list(self.step.values()))

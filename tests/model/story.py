@@ -50,6 +50,8 @@ class Outcome:
     kind: str
     value: Any = None
     error: Error | None = None
+    # By an operator: nothing on its way deals with the error.
+    aborted: bool = False
 
 
 @dataclass

@@ -110,3 +110,37 @@ async def test_a_pause_reaches_the_batches(real_time: Runner) -> None:
         await child.signal("go")
     await handle.signal("resume")
     assert (await real_time.end(handle)).state.output == 2
+
+
+ABORTING = """
+name: aborting-batches
+steps:
+  - {id: a, type: probe, compensate: [{id: undo_a, type: probe}]}
+  - id: each
+    type: for_each
+    items: [1, 2]
+    batch: 1
+    concurrency: 1
+    tolerate: 2
+    on_error: continue
+    do: [{id: no, type: probe, on_error: pause, retry: {attempts: 1}, with: {failures: 9}}]
+  - {id: never, type: probe}
+"""
+
+
+async def test_an_abort_in_a_batch_ends_the_whole_run(real_time: Runner) -> None:
+    handle = await real_time.start(real_time.start_of(ABORTING))
+    found = await until(lambda: children(real_time, handle))
+    child = real_time.client.get_workflow_handle(found[0][0])
+
+    async def held() -> bool:
+        state = await child.query("state", result_type=RunState)
+        return "each[0].no" in state.steps and state.steps["each[0].no"].held
+
+    await until(held)
+    await child.execute_update("decide", {"path": "each[0].no", "action": "abort"})
+    ended = await real_time.end(handle)
+    assert ended.state.status == "failed"
+    assert ended.state.error is not None
+    assert ended.state.error.step == "each[0].no"
+    assert ended.steps == {"a": "compensated", "each": "failed", "undo_a": "completed"}

@@ -11,6 +11,7 @@ from temporalio import workflow
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.tasks import Task, cancel, first_done
+from workflows.unwinding import Aborted
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
@@ -171,6 +172,8 @@ async def _aside(run: Execution, steps: Sequence[Step], state: StepState, frame:
     """Run steps whose failure stays with them: the approval goes on."""
     try:
         await run_list(run, steps, frame)
+    except Aborted:
+        raise
     except SojournError as failure:
         extra = {"step": state.path, "code": failure.code}
         workflow.logger.warning("a reminder or an escalation failed", extra=extra)

@@ -8,6 +8,7 @@ from temporalio import workflow
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.tasks import Task, cancel, first_done
+from workflows.unwinding import Aborted
 from workflows.walk import run_list
 
 with workflow.unsafe.imports_passed_through():
@@ -31,7 +32,7 @@ async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) ->
         try:
             outcomes[one.name] = {"output": await run_list(run, one.do, frame)}
         except SojournError as error:
-            if step.on_branch_error == "fail":
+            if step.on_branch_error == "fail" or isinstance(error, Aborted):
                 raise
             outcomes[one.name] = {"error": str(error)}
         await run.recorder.rest()
