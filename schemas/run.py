@@ -138,19 +138,6 @@ class Answer(BaseModel):
     at: datetime | None = None
 
 
-class Undo(BaseModel):
-    """A step's registered compensation: `names` are the loop variables it was begun with.
-
-    `order` is 0 until the step has, or may have, taken effect; then it counts completions.
-    """
-
-    path: str
-    step: str
-    prefix: str = ""
-    names: dict[str, Any] = Field(default_factory=dict)
-    order: int = 0
-
-
 class StepState(BaseModel):
     """One step of a run: `path` is its id, with the iteration's prefix inside a loop.
 
@@ -177,6 +164,21 @@ class StepState(BaseModel):
     override: dict[str, Any] | None = Field(default=None, description="an operator's `with`")
     answers: list[Answer] = Field(default_factory=list)
     round: int = Field(default=0, description="how often the run was rewound to before this step")
+
+
+class Undo(BaseModel):
+    """A step's registered compensation: `names` are the loop variables it was begun with.
+
+    `order` is 0 until the step has, or may have, taken effect; then it counts completions. `kept`
+    is what the step was then, once it is to run again.
+    """
+
+    path: str
+    step: str
+    prefix: str = ""
+    names: dict[str, Any] = Field(default_factory=dict)
+    order: int = 0
+    kept: StepState | None = None
 
 
 class RunState(BaseModel):

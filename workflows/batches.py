@@ -200,4 +200,6 @@ def _adopt(run: Execution, told: dict[str, Any]) -> None:
     for place, value in enumerate(told["undo"], start=1):
         entry = Undo.model_validate(value)
         entry.order = last + place
+        if entry.kept is not None:
+            run.keep(entry.kept)
         run.state.undo.append(entry)

@@ -24,6 +24,7 @@ async def unwind(run: Execution, error: ErrorInfo | None) -> None:
     in the record of its steps, and the others still run; so does a failure in `on_failure`.
     """
     run.recorder.unwinding = True
+    undo.bring_back(run)
     due = undo.due(run)
     names = {"error": error.model_dump(mode="json") if error else None}
     steps = run.start.definition.on_failure if error is not None else []

@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         RunState,
         StepState,
         StepStatus,
+        Undo,
     )
     from schemas.steps import Step
 
@@ -53,6 +54,7 @@ class Execution:
         # The task in which steps run one after the other, beside no others.
         self.trunk: asyncio.Task[Any] | None = None
         self._kept_bytes = sum(_size(step.output) for step in state.steps.values())
+        self._kept_bytes += sum(_size(entry.kept.output) for entry in state.undo if entry.kept)
 
     @property
     def unwinding(self) -> bool:
@@ -208,6 +210,8 @@ class Execution:
             entry.path = pattern.sub(rf"\g<1>{new}", entry.path)
             entry.prefix = pattern.sub(rf"\g<1>{new}", entry.prefix)
             entry.step = new if entry.step == old else entry.step
+            if entry.kept is not None:
+                entry.kept.path, entry.kept.id = entry.path, entry.step
 
     def forget_inside(self, path: str) -> None:
         """Drop the steps inside a step, of all its iterations, so that they run again."""
@@ -236,14 +240,24 @@ class Execution:
     def forget(self, path: str) -> None:
         """Drop a step, or under a prefix that ends in a dot all of an iteration's, from the state.
 
-        Their records are kept.
+        Their records are kept, and what is still to be undone keeps its state for that.
         """
         whole = path.endswith(".")
+        due = {entry.path: entry for entry in self.state.undo if entry.order > 0}
         for found in list(self.state.steps):
             if found == path or (whole and found.startswith(path)):
-                self._kept_bytes -= _size(self.state.steps[found].output)
                 self.recorder.release(found)
-                del self.state.steps[found]
+                step = self.state.steps.pop(found)
+                if found in due and due[found].kept is None:
+                    due[found].kept = step
+                else:
+                    self._kept_bytes -= _size(step.output)
+
+    def drop_kept(self, entry: Undo) -> None:
+        """Drop what a step was before it ran again: it is not what will be undone."""
+        if entry.kept is not None:
+            self._kept_bytes -= _size(entry.kept.output)
+            entry.kept = None
 
 
 RunStep = Callable[[Execution, Step, StepState, Frame], Awaitable[Any]]

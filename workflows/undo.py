@@ -35,6 +35,7 @@ def took_effect(run: Execution, state: StepState) -> None:
         if entry.path == state.path:
             last = max((other.order for other in entries if other is not entry), default=0)
             entry.order = last + 1
+            run.drop_kept(entry)
 
 
 def completed(run: Execution, step: Step, state: StepState) -> None:
@@ -67,7 +68,20 @@ def settle(run: Execution, step: Step, state: StepState) -> None:
             if other is not None and not other.status.done:
                 # In doubt, and in its fallback: it counts again when it completes.
                 entry.order = 0
+        for entry in run.state.undo:
+            run.drop_kept(entry)
         run.state.undo = [entry for entry in run.state.undo if entry.order == 0]
+
+
+def bring_back(run: Execution) -> None:
+    """Put back what compensations undo of steps that ran again without effect, or not at all."""
+    for entry in run.state.undo:
+        if entry.kept is None:
+            continue
+        state = run.state.steps.setdefault(entry.path, entry.kept)
+        if state.output is None:
+            state.output = entry.kept.output
+        entry.kept = None
 
 
 def due(run: Execution) -> list[Undo]:

@@ -281,6 +281,19 @@ RECOVERY = [
         steps_end={"a": "compensated", "undo_a": "completed"},
     ),
     Recovery(
+        "compensate-before-retry",
+        # What the first try did is undone with its results, also if the second does it not again.
+        "{id: s, type: set, vars: {tries: 0}}, {id: c, type: condition, if: 'true', on_error: pause, "
+        "then: [{id: one, type: set, vars: {tries: '{{ vars.tries + 1 }}'}}, "
+        "{id: early, type: fail, if: vars.tries == 2}, {id: a, type: probe, with: {value: 4}, "
+        "compensate: [{id: undo_a, type: probe, with: {value: '{{ steps.a.output.value }}', "
+        "failures: '{{ steps.a.output.value - 4 }}'}}]}, " + BOOM + "]}",
+        "failed",
+        act=both(decides("retry", "c"), decides("abort", "c")),
+        code="STEP_FAILED",
+        steps_end={"a": "compensated", "undo_a": "completed"},
+    ),
+    Recovery(
         "compensate-selective",
         f"{_undone('a')}, {_undone('b', ', savepoint: true')}, {_undone('c')}, {BOOM}",
         "failed",

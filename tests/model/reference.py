@@ -266,6 +266,14 @@ class Model:
         self.unwinding = True
         names = {"error": error.view() if error else None}
         due = list(self.undoings)
+        for one in due:
+            # What ran again without effect is undone as what it was with it.
+            latest = self.story.steps[one.path]
+            if latest.forgotten:
+                self.story.steps[one.path] = one.told
+                one.told.forgotten = False
+            elif latest.output is None:
+                latest.output = one.told.output
 
         def next_one() -> None:
             if due:
@@ -310,7 +318,7 @@ class Model:
     def _effect(self, step: Raw, told: Told, scope: Scope) -> None:
         if told.path in self.registered:
             self.undoings = [one for one in self.undoings if one.path != told.path]
-            self.undoings.append(Undoing(step, told.path, scope))
+            self.undoings.append(Undoing(step, told.path, scope, told))
 
     # -- expressions -------------------------------------------------------------------------
 

@@ -128,6 +128,31 @@ FOUND = [
         _probe("c"),
         acts=(Act(5.4 * HOUR, "decide", "b", {"action": "abort"}),),
     ),
+    # What an operator's retry ran again was undone without its results, and not told to be undone.
+    _case(
+        "undone-before-retry",
+        {"id": "begin", "type": "set", "vars": {"tries": 0}},
+        {
+            "id": "c",
+            "type": "condition",
+            "if": "true",
+            "on_error": "pause",
+            "then": [
+                {"id": "try", "type": "set", "vars": {"tries": "{{ vars.tries + 1 }}"}},
+                {"id": "early", "type": "fail", "if": "vars.tries == 2"},
+                _probe(
+                    "a",
+                    **{"with": {"value": 4}},
+                    compensate=[_probe("undo_a", **{"with": {"value": "{{ steps.a.output }}"}})],
+                ),
+                _probe("b", **{"with": _BROKEN}),
+            ],
+        },
+        acts=(
+            Act(5.4 * HOUR, "decide", "c", {"action": "retry"}),
+            Act(9.4 * HOUR, "decide", "c", {"action": "abort"}),
+        ),
+    ),
     # A savepoint inside the fallback of a step in doubt: the step's completion was not undone.
     Case(
         "savepoint-in-fallback",

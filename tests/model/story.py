@@ -114,3 +114,4 @@ class Undoing:
     step: Raw
     path: str
     scope: Scope
+    told: Told
