@@ -1,11 +1,14 @@
-"""Loops longer than a history: nothing is lost over many continue-as-news, a pause and signals."""
+"""Loops longer than a history: nothing is lost over many continue-as-news, a pause and events."""
 
 import asyncio
 
+from db import runs
+from db.engine import Database
 from schemas.run import RunState, RunStatus
+from tests.kit.posting import Desk
 from tests.kit.running import Runner, until
 
-ITERATIONS, SIGNALS = 3000, 500
+ITERATIONS, EVENTS = 3000, 500
 LOOPS = f"""
 name: long-loop
 output: "{{{{ [vars.count, vars.sum] }}}}"
@@ -19,16 +22,29 @@ steps:
       - {{id: one, type: set, vars: {{count: "{{{{ vars.count + 1 }}}}"}}}}
   - id: collect
     type: repeat
-    until: index == {SIGNALS - 1}
-    max: {SIGNALS}
+    until: index == {EVENTS - 1}
+    max: {EVENTS}
     do:
-      - {{id: tick, type: wait, signal: tick, timeout: 1h}}
+      - {{id: tick, type: wait, event: tick, key: "{{{{ run.id }}}}", timeout: 1h}}
       - {{id: add, type: set, vars: {{sum: "{{{{ vars.sum + steps.tick.output.n }}}}"}}}}
 """
 
 
-async def test_three_thousand_iterations_with_signals_and_a_pause(real_time: Runner) -> None:
-    handle = await real_time.start(real_time.start_of(LOOPS, history_limit=300))
+async def test_three_thousand_iterations_with_events_and_a_pause(
+    real_time: Runner, database: Database
+) -> None:
+    start = real_time.start_of(LOOPS, history_limit=300)
+    async with database.session() as session:
+        await runs.insert_queued(
+            session,
+            start.workspace,
+            run_id=start.run_id,
+            definition="long-loop",
+            version=1,
+            input={},
+        )
+    desk = Desk(database, real_time.client, start.workspace, start.run_id)
+    handle = await real_time.start(start)
 
     async def state() -> RunState:
         return await handle.query("state", result_type=RunState)
@@ -42,14 +58,16 @@ async def test_three_thousand_iterations_with_signals_and_a_pause(real_time: Run
 
     await until(generations)
     await handle.signal("pause")
-    for number in range(SIGNALS):
-        await handle.signal("tick", {"n": number})
+    for number in range(EVENTS // 2):
+        await desk.post("tick", {"n": number})
     assert 0 < (await until(paused)).vars["count"] < ITERATIONS
     await handle.signal("resume")
+    for number in range(EVENTS // 2, EVENTS):
+        await desk.post("tick", {"n": number})
     async with asyncio.timeout(120):
         output = await handle.result()
     ended = await state()
-    assert output == [ITERATIONS, sum(range(SIGNALS))]
+    assert output == [ITERATIONS, sum(range(EVENTS))]
     assert ended.generation >= 10
     # Of the iterations only the last one's steps were carried.
     assert len(ended.steps) < 10
