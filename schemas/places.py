@@ -100,6 +100,7 @@ class Checks:
             "steps": scope.steps,
             **scope.names,
         }
+        variables = {name: one for name, one in variables.items() if name not in scope.hidden}
         found, every = cel.check(source, variables)
         # The same thing is said once for each expression, at its first place.
         problems = list({problem.message: problem for problem in reversed(every)}.values())
@@ -108,7 +109,9 @@ class Checks:
             places = step_places(tree) if "steps" not in scope.names else {}
             for problem in problems:
                 name = places.get(problem.offset)
-                if name is not None and name not in scope.results:
+                if scope.hidden and problem.rule == Rule.UNKNOWN_NAME:
+                    problem = _hidden(problem, source, scope)
+                elif name is not None and name not in scope.results:
                     problem = self._no_step(name, problem)
                 self._report(place, problem)
             for problem, severity in self._doubtful(tree, scope):
@@ -186,3 +189,14 @@ class Checks:
                 hint=problem.hint,
             )
         )
+
+
+def _hidden(problem: CheckProblem, source: str, scope: Scope) -> CheckProblem:
+    """Say why `vars` or `steps` cannot be read here, where a problem is about them."""
+    for name in scope.hidden:
+        if source.startswith(name, problem.offset):
+            others = [one for one in ("input", "lead", "run", "vars") if one not in scope.hidden]
+            hint = f"read {', '.join(others[:-1])} or {others[-1]}"
+            message = f"{name!r} cannot be read here: {scope.why}"
+            return CheckProblem(message, problem.offset, hint, Rule.NOT_YET_RUN)
+    return problem

@@ -85,7 +85,8 @@ def doubting(results: Results, doubts: Iterable[tuple[str, ...]]) -> dict[str, R
 class Scope:
     """What an expression may name: results by step id, a loop's variables, and what is known.
 
-    `nullable` are the names that may be null; `index` gives any step by its id.
+    `nullable` are the names that may be null; `index` gives any step by its id. `hidden` are those
+    of `vars` and `steps` that cannot be read at all, for the reason `why`.
     """
 
     index: Mapping[str, StepBase]
@@ -93,6 +94,8 @@ class Scope:
     names: Mapping[str, cel.Type] = field(default_factory=dict)
     nullable: frozenset[str] = frozenset()
     known: Facts = NOTHING
+    hidden: tuple[str, ...] = ()
+    why: str = ""
 
     @cached_property
     def steps(self) -> cel.Type:

@@ -1,7 +1,7 @@
 """Checks of expressions at publish: every place of a definition that holds one, with its scope."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas import cel
@@ -87,14 +87,17 @@ class _Walk:
 
     def run(self) -> None:
         definition, empty = self.definition, Scope(self.index)
-        self.checks.text(definition.timezone, "timezone", empty)
+        zone = replace(empty, hidden=("steps",), why="the zone is that of every window of the run")
+        self.checks.text(definition.timezone, "timezone", zone)
         main = self._list(definition.steps, "steps", empty).results
         failed = empty.after(doubting(main, [("failure",)]))
         self._list(definition.on_failure, "on_failure", failed.naming({"error": ERROR}))
         last = main
         if definition.goal is not None:
             last = doubting(main, [("goal",)])
-            self.checks.value(definition.goal.key, "goal.key", empty)
+            why = "the goal's key is rendered once, as the run starts"
+            start = replace(empty, hidden=("steps", "vars"), why=why)
+            self.checks.value(definition.goal.key, "goal.key", start)
             event = empty.after(last).naming({"event": EVENT})
             self.checks.verdict(definition.goal.where, "goal.where", event)
             reached = self._list(definition.on_goal, "on_goal", event).results

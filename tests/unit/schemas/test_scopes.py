@@ -85,6 +85,24 @@ def test_places_of_the_definition_itself() -> None:
     assert rules_of(SENT, head="timezone: Mars/Olympus") == [("bad-time-zone", "timezone")]
 
 
+def test_what_is_rendered_for_the_whole_run_sees_no_steps() -> None:
+    steps = (SENT, "{id: s, type: set, vars: {key: k}}")
+    hidden = "{{ steps.a.output.id }}"
+    for head, path in {
+        f"timezone: '{{{{ input.nope }}}}-{hidden}'": "timezone",
+        f"goal: {{event: e, key: '{{{{ input.nope }}}}{hidden}{{{{ vars.key }}}}'}}": "goal.key",
+    }.items():
+        found = rules_of(*steps, head=head)
+        assert set(found) == {("unknown-field", path), ("not-yet-run", path)}
+        assert len(found) == head.count("{{")
+    seen = "run.id + lead.email"
+    assert rules_of(*steps, head=f"goal: {{event: e, key: '{{{{ {seen} }}}}'}}") == []
+    assert rules_of(*steps, head="timezone: '{{ vars.key }}'") == []
+    [problem] = problems_of(*steps, head="goal: {event: e, key: 'k{{ vars.key }}'}")
+    assert "as the run starts" in problem.message
+    assert problem.hint == "read input, lead or run"
+
+
 EVENT = (
     "event.id + string(event.source) + event.type + event.key + string(event.time) "
     "+ string(event.data.any)"
