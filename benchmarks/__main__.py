@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the short form, under a minute")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--pairs", type=int, help="interleaved pairs of each case")
+    parser.add_argument("--concurrency", type=int, help="runs under way at once")
     parser.add_argument("--sleepers", type=int, help="runs that sleep")
     parser.add_argument(
         "--sandbox",
@@ -111,14 +112,8 @@ def main() -> None:
     """Measure, print the tables and write the figures."""
     arguments = _arguments()
     sizes = QUICK if arguments.quick else FULL
-    if arguments.pairs is not None or arguments.sleepers is not None:
-        sizes = Sizes(
-            **{
-                **asdict(sizes),
-                "pairs": arguments.pairs or sizes.pairs,
-                "sleepers": arguments.sleepers or sizes.sleepers,
-            }
-        )
+    asked = {name: getattr(arguments, name) for name in ("pairs", "concurrency", "sleepers")}
+    sizes = replace(sizes, **{name: value for name, value in asked.items() if value is not None})
     # The expression engine has tests with limits of their own; the short form leaves it out.
     short = [part for part in PARTS if part != "cel"] if arguments.quick else list(PARTS)
     parts: list[str] = arguments.only or short
