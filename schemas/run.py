@@ -26,12 +26,13 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
 # 200 items, in child runs. 4: local activities run one at a time. 5: an inline step's retries are
 # timers of the run; a branch that ends tells when only waits are left. 6: an operator's abort ends
-# the run, whatever stands around the step.
+# the run, whatever stands around the step; what ran again is undone as it was when it had effect;
+# a step that its fallback completed is undone before what the fallback did.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
 TIMED_RETRIES_REVISION = 5
-ABORT_REVISION = 6
+RECOVERY_REVISION = 6
 REVISION = 6
 
 
@@ -179,6 +180,9 @@ class Undo(BaseModel):
     names: dict[str, Any] = Field(default_factory=dict)
     order: int = 0
     kept: StepState | None = None
+    again: dict[str, Any] | None = Field(
+        default=None, description="the names of a later try, until that takes effect"
+    )
 
 
 class RunState(BaseModel):

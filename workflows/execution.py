@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         MAX_OUTPUT_BYTES,
         MAX_RESULTS_BYTES,
         MAX_STATE_BYTES,
+        RECOVERY_REVISION,
         RunStart,
         RunState,
         StepState,
@@ -243,7 +244,8 @@ class Execution:
         Their records are kept, and what is still to be undone keeps its state for that.
         """
         whole = path.endswith(".")
-        due = {entry.path: entry for entry in self.state.undo if entry.order > 0}
+        keeping = self.start.revision >= RECOVERY_REVISION
+        due = {entry.path: entry for entry in self.state.undo if keeping and entry.order > 0}
         for found in list(self.state.steps):
             if found == path or (whole and found.startswith(path)):
                 self.recorder.release(found)

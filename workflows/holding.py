@@ -8,7 +8,7 @@ from workflows.execution import Execution
 from workflows.unwinding import Aborted, RunFailed
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.run import ABORT_REVISION, StepState, StepStatus
+    from schemas.run import RECOVERY_REVISION, StepState, StepStatus
 
 
 async def hold(run: Execution, state: StepState) -> bool:
@@ -19,7 +19,7 @@ async def hold(run: Execution, state: StepState) -> bool:
     assert state.error is not None, "only a failed step is held"
     state.held = True
     await run.waiting(state, f"failed with {state.error.code}; an operator must decide")
-    final = run.start.revision >= ABORT_REVISION
+    final = run.start.revision >= RECOVERY_REVISION
     try:
         await run.wait(lambda: state.decision is not None, None, f"{state.path}: held")
     except asyncio.CancelledError:

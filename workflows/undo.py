@@ -11,7 +11,7 @@ from workflows.frame import Frame
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
-    from schemas.run import StepState, StepStatus, Undo
+    from schemas.run import RECOVERY_REVISION, StepState, StepStatus, Undo
     from schemas.steps import ActionStep, Step
 
 # Errors after which nobody knows whether the step has taken effect.
@@ -22,8 +22,13 @@ _IDLE = frozenset({"wait", "approval"})
 
 def register(run: Execution, step: Step, state: StepState, frame: Frame) -> None:
     """Note a step's compensation before its body starts."""
-    if not step.compensate or any(entry.path == state.path for entry in run.state.undo):
+    if not step.compensate:
         return
+    for entry in run.state.undo:
+        if entry.path == state.path:
+            if run.start.revision >= RECOVERY_REVISION:
+                entry.again = frame.names
+            return
     entry = Undo(path=state.path, step=step.id, prefix=frame.prefix, names=frame.names)
     run.state.undo.append(entry)
 
@@ -35,15 +40,21 @@ def took_effect(run: Execution, state: StepState) -> None:
         if entry.path == state.path:
             last = max((other.order for other in entries if other is not entry), default=0)
             entry.order = last + 1
+            if entry.again is not None:
+                entry.names, entry.again = entry.again, None
             run.drop_kept(entry)
 
 
 def completed(run: Execution, step: Step, state: StepState) -> None:
-    """Count the effect of a step that is done; an action's is counted when its result comes."""
+    """Count the effect of a step that is done; an action's is counted when its result comes.
+
+    One that its fallback completed counts from then: it is undone before what the fallback did.
+    """
     if not step.compensate:
         return
     counted = any(entry.path == state.path and entry.order for entry in run.state.undo)
-    if not (counted and isinstance(step, ActionStep)):
+    recovered = state.error is not None and run.start.revision >= RECOVERY_REVISION
+    if recovered or not (counted and isinstance(step, ActionStep)):
         took_effect(run, state)
 
 

@@ -153,6 +153,47 @@ FOUND = [
             Act(9.4 * HOUR, "decide", "c", {"action": "abort"}),
         ),
     ),
+    # What ran again with another item was undone with the item of its first try.
+    _case(
+        "undone-with-its-item",
+        {"id": "begin", "type": "set", "vars": {"tries": 0}},
+        {
+            "id": "c",
+            "type": "condition",
+            "if": "true",
+            "on_error": "pause",
+            "then": [
+                {"id": "try", "type": "set", "vars": {"tries": "{{ vars.tries + 1 }}"}},
+                {
+                    "id": "each",
+                    "type": "for_each",
+                    "items": "{{ [vars.tries] }}",
+                    "do": [
+                        _probe(
+                            "a",
+                            compensate=[_probe("undo_a", **{"with": {"value": "{{ item }}"}})],
+                        )
+                    ],
+                },
+                _probe("b", **{"with": _BROKEN}),
+            ],
+        },
+        acts=(
+            Act(5.4 * HOUR, "decide", "c", {"action": "retry"}),
+            Act(9.4 * HOUR, "decide", "c", {"action": "abort"}),
+        ),
+    ),
+    # A step in doubt was undone after what its fallback did, though it completed last.
+    _case(
+        "undone-before-its-fallback",
+        _probe(
+            "a",
+            **{"with": _IN_DOUBT},
+            on_error=[_probe("b", compensate=[_nap("undo_b", 3)])],
+            compensate=[_nap("undo_a", 5)],
+        ),
+        _probe("c", **{"with": _BROKEN}),
+    ),
     # A savepoint inside the fallback of a step in doubt: the step's completion was not undone.
     Case(
         "savepoint-in-fallback",
