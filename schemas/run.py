@@ -27,7 +27,8 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # 200 items, in child runs. 4: local activities run one at a time. 5: an inline step's retries are
 # timers of the run; a branch that ends tells when only waits are left. 6: an operator's abort ends
 # the run, whatever stands around the step; what ran again is undone as it was when it had effect;
-# a step that its fallback completed is undone before what the fallback did.
+# a step that its fallback completed is undone before what the fallback did; the losers of a race
+# end with it, also right after a continue-as-new.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4

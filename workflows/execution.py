@@ -216,17 +216,26 @@ class Execution:
 
     def forget_inside(self, path: str) -> None:
         """Drop the steps inside a step, of all its iterations, so that they run again."""
-        by_id = {step.id: step for _, step in self.start.definition.walk()}
-        kept = self.state.steps[path]
-        ids = inside(by_id[kept.id])
-        prefix = path.removesuffix(kept.id)
-        for other in list(self.state.steps.values()):
-            if other.id in ids and other.path.startswith(prefix):
-                self.forget(other.path)
+        for step in self._inside(path):
+            self.forget(step.path)
 
-    def end_open_steps(self) -> None:
-        """Call steps cancelled that the end of the run met before they could say so."""
-        for step in self.state.steps.values():
+    def _inside(self, path: str) -> list[StepState]:
+        by_id = {step.id: step for _, step in self.start.definition.walk()}
+        around = self.state.steps[path]
+        ids = inside(by_id[around.id])
+        prefix = path.removesuffix(around.id)
+        steps = self.state.steps.values()
+        return [step for step in steps if step.id in ids and step.path.startswith(prefix)]
+
+    def end_open_steps(self, path: str | None = None) -> None:
+        """Call steps cancelled that an end met before they could say so.
+
+        It is the end of the run, or that of the step at `path` around them.
+        """
+        if path is not None and self.start.revision < RECOVERY_REVISION:
+            return
+        steps = self._inside(path) if path is not None else self.state.steps.values()
+        for step in steps:
             if not step.status.done:
                 step.status = StepStatus.CANCELLED
                 step.finished_at = workflow.now()

@@ -75,6 +75,7 @@ async def iterate(
         finished = await first_done(running)
         running = [task for task in running if task not in finished]
     await cancel(running)
+    run.end_open_steps(state.path)
     state.data = None
     return [outcomes.get(str(place)) for place in range(len(items))]
 

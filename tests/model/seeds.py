@@ -194,6 +194,38 @@ FOUND = [
         ),
         _probe("c", **{"with": _BROKEN}),
     ),
+    # A race was over as the run continued as new: its loser stayed open until the run's end.
+    _case(
+        "race-over-anew",
+        _probe("a"),
+        _probe("b"),
+        {
+            "id": "par",
+            "type": "parallel",
+            "branches": [
+                {
+                    "name": "x",
+                    "do": [
+                        {
+                            "id": "race",
+                            "type": "parallel",
+                            "join": "any",
+                            "branches": [
+                                {"name": "loser", "do": [_nap("slow", 90)]},
+                                {
+                                    "name": "winner",
+                                    "do": [{"id": "w", "type": "wait", "signal": "go"}],
+                                },
+                            ],
+                        }
+                    ],
+                },
+                {"name": "y", "do": [_nap("long", 200)]},
+            ],
+        },
+        acts=(Act(20.25 * HOUR, "signal", "go", 1),),
+        limit=20,
+    ),
     # A savepoint inside the fallback of a step in doubt: the step's completion was not undone.
     Case(
         "savepoint-in-fallback",

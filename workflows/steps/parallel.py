@@ -45,6 +45,8 @@ async def run(run: Execution, step: Parallel, state: StepState, frame: Frame) ->
         finished = await first_done(running)
         running = [task for task in running if task not in finished]
     await cancel(running)
+    # After a continue-as-new the losers of a race that is over are not even begun again.
+    run.end_open_steps(state.path)
     if step.join != "all" and _succeeded(outcomes) < needed:
         raise StepError(f"{_succeeded(outcomes)} branches succeeded; {needed} are needed")
     state.data = None
