@@ -214,7 +214,14 @@ FOUND = [
                                 {"name": "loser", "do": [_nap("slow", 90)]},
                                 {
                                     "name": "winner",
-                                    "do": [{"id": "w", "type": "wait", "signal": "go"}],
+                                    "do": [
+                                        {
+                                            "id": "w",
+                                            "type": "wait",
+                                            "signal": "go",
+                                            "timeout": "400h",
+                                        }
+                                    ],
                                 },
                             ],
                         }
