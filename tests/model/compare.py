@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 def _undone(definition: Raw, played: Played) -> list[str]:
     """Give whose compensations ran, in the order in which they began."""
-    owners = _owners(definition["steps"])
+    owners = _owners(definition)
     undone: list[str] = []
     for record in sorted(played.records.values(), key=lambda record: record["started_at"]):
         owner = owners.get(record["id"])
