@@ -1,12 +1,11 @@
 """The actions that touch the world, each with every way to end, on real servers."""
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client
 
 from activities.ai import preload
 from activities.registry import load
@@ -16,7 +15,7 @@ from db.engine import Database
 from dev.mailbox import Mailbox
 from schemas.run import Lead
 from tests.kit.action_scenarios import ACTION_SCENARIOS, GONE, ActionScenario, World, world
-from tests.kit.histories import keep
+from tests.kit.judging import judge
 from tests.kit.running import Runner
 from tests.kit.scenarios import definition_text
 from workflows.worker_options import build_worker
@@ -64,24 +63,10 @@ async def test_action(scenario: ActionScenario, stage: Stage, lead: Lead, smtp: 
         await stage.world.called()
         await scenario.act(handle)
     ended = await stage.runner.end(handle)
-    state = ended.state
-    assert state.status == scenario.status, state.error
-    if scenario.output is not None:
-        assert state.output == scenario.output
-    assert (state.error.code if state.error else None) == scenario.code
-    assert scenario.steps_end.items() <= ended.steps.items()
-    assert all(step.status.done for step in state.steps.values())
-    if scenario.code is not None:
-        with pytest.raises(WorkflowFailureError) as caught:
-            await handle.result()
-        assert getattr(caught.value.cause, "type", None) == scenario.code
+    await judge(scenario, ended, stage.runner)
     # The action did it, and no stand-in.
     assert len(smtp.messages) == (1 if scenario.name == "email-success" else 0)
     calls = len(stage.world.http.requests) + len(stage.world.ai.calls)
     expected = {"http": 1, "ai": 1, "http-retried": 2}
     kind = scenario.name.partition("-")[0]
     assert calls == expected.get(scenario.name, expected.get(kind, 0))
-    if os.environ.get("RECORD_HISTORIES"):
-        first = handle.first_execution_run_id
-        assert first is not None
-        await keep(stage.runner.client, handle.id, first, scenario.name)
