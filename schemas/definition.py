@@ -70,6 +70,10 @@ class Definition(Strict):
         for path, steps in self.top_lists():
             yield from walk(steps, path)
 
+    def by_id(self) -> dict[str, StepBase]:
+        """Give every step of every list by its id; walks the whole definition."""
+        return {step.id: step for _, step in self.walk()}
+
 
 def walk(steps: list[Step], path: str = "steps") -> Iterator[tuple[str, StepBase]]:
     """Give every step with its path (`steps[0].then[1]`), parents before children."""

@@ -80,7 +80,7 @@ class _Walk:
         self.definition = definition
         self.specs = specs
         self.vars: dict[str, list[cel.Type]] = {name: [] for name in variables}
-        self.index = {step.id: step for _, step in definition.walk()}
+        self.index = definition.by_id()
         self.checks = Checks(definition, variables)
         # For each `stop` without an output, the steps that are sure to have run before it.
         self.stops: dict[str, frozenset[str]] = {}

@@ -137,7 +137,7 @@ def _error_ways(step: StepBase) -> list[tuple[ErrorRoute | None, str]]:
 
 def edges_taken(definition: Definition, outcome: Outcome) -> set[Edge]:
     """Give the edges that one run took."""
-    steps = {step.id: step for _, step in definition.walk()}
+    steps = definition.by_id()
     taken: set[Edge] = set()
     for verdict in outcome.verdicts:
         taken |= _verdict_edges(verdict.path, verdict.value, steps)

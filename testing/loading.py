@@ -155,7 +155,7 @@ def step_id(path: str) -> str:
 
 def check_names(document: Document, cases: list[Case], definition: Definition) -> None:
     """Refuse names of steps that the definition has not; raises InputError with all of them."""
-    steps = {step.id: step for _, step in definition.walk()}
+    steps = definition.by_id()
     known = {
         "step": list(steps),
         "condition with a check": [

@@ -65,7 +65,7 @@ def recorded_case(
     lead: Mapping[str, Any] | None = None,
 ) -> Case:
     """Make a case of a recorded run: its input, and what the world answered it."""
-    by_id = {step.id: step for _, step in candidate.walk()}
+    by_id = candidate.by_id()
     began = datetime.fromisoformat(run["started_at"])
     case: dict[str, Any] = {"name": run["id"], "input": _literal(run["input"])}
     for part in ("mocks", "checks", "variants"):

@@ -119,7 +119,7 @@ def _now_line(step: Mapping[str, Any], now: datetime) -> str:
 
 
 def _next_lines(leaves: Sequence[Mapping[str, Any]], definition: Definition) -> Iterator[str]:
-    by_id = {step.id: step for _, step in definition.walk()}
+    by_id = definition.by_id()
     for leaf in leaves:
         name = step_id(leaf["path"])
         step = by_id.get(name)

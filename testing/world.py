@@ -80,7 +80,7 @@ class World:
 
     def __post_init__(self) -> None:
         """Index the steps."""
-        self._by_id = {step.id: step for _, step in self.definition.walk()}
+        self._by_id = self.definition.by_id()
 
     def render(self, value: Any) -> Any:
         """Render {{ }} of a case over `run.now`, its start; raises ExpressionError."""

@@ -32,8 +32,9 @@ async def unwind(run: Execution, error: ErrorInfo | None) -> None:
         await run.recorder.flush()
     if run.recorder.ended is not None:
         return
+    by_id = run.start.definition.by_id()
     for entry in due:
-        await _undo(run, entry, names)
+        await _undo(run, entry, by_id[entry.step].compensate, names)
     run.state.undo = []
     if steps:
         await _to_its_end(run, steps, Frame().naming(names), "on_failure")
@@ -52,10 +53,8 @@ async def _to_its_end(run: Execution, steps: Sequence[Step], frame: Frame, what:
     return True
 
 
-async def _undo(run: Execution, entry: Undo, names: dict[str, Any]) -> None:
+async def _undo(run: Execution, entry: Undo, steps: Sequence[Step], names: dict[str, Any]) -> None:
     frame = Frame.at(entry.prefix, {**entry.names, **names})
-    by_id = {step.id: step for _, step in run.start.definition.walk()}
-    steps = by_id[entry.step].compensate
     if not await _to_its_end(run, steps, frame, f"the compensation of {entry.path}"):
         return
     state = run.state.steps.get(entry.path)

@@ -220,7 +220,7 @@ class Execution:
             self.forget(step.path)
 
     def _inside(self, path: str) -> list[StepState]:
-        by_id = {step.id: step for _, step in self.start.definition.walk()}
+        by_id = self.start.definition.by_id()
         around = self.state.steps[path]
         ids = inside(by_id[around.id])
         prefix = path.removesuffix(around.id)

@@ -27,7 +27,7 @@ def rewind(run: Execution, target: str) -> None:
     that are due stay due.
     """
     first = run.state.steps[target]
-    steps = {step.id: step for _, step in run.start.definition.walk()}
+    steps = run.start.definition.by_id()
     again, around = dependents(run.start.definition.steps, first.id)
     later = {inner: name for name in around for inner in _later(steps[name])}
     for path, state in list(run.state.steps.items()):
