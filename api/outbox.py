@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from api.looping import loop
 from api.starting import Starter
 from db import events, runs, triggers
 from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
@@ -127,12 +128,4 @@ async def _each(items: Sequence[T], work: Callable[[T], Awaitable[None]]) -> Non
 
 async def run_outbox(outbox: Outbox, *, every: float = EVERY) -> None:
     """Make a pass every `every` seconds until cancelled; what is away is tried again next time."""
-    while True:
-        try:
-            await outbox.once()
-        except SojournError as error:
-            _log.warning("outbox_failed", code=error.code, error=error.message)
-        except Exception:
-            # Our own defect: the loop goes on, or nothing would be delivered until a restart.
-            _log.exception("outbox_failed")
-        await asyncio.sleep(every)
+    await loop(outbox.once, every=every, failed="outbox_failed")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from api.looping import loop
 from db import projection, runs
 from db.base import now
 from db.engine import Database
@@ -220,13 +221,4 @@ _ENDED_FROM_OUTSIDE = {
 
 async def run_reconciler(database: Database, gateway: Gateway, *, every: float = 15.0) -> None:
     """Reconcile every `every` seconds until cancelled; what is away is tried again next time."""
-    reconciler = Reconciler(database, gateway)
-    while True:
-        try:
-            await reconciler.once()
-        except SojournError as error:
-            _log.warning("reconcile_failed", code=error.code, error=error.message)
-        except Exception:
-            # Our own defect: the loop goes on, or nothing would be healed until a restart.
-            _log.exception("reconcile_failed")
-        await asyncio.sleep(every)
+    await loop(Reconciler(database, gateway).once, every=every, failed="reconcile_failed")
