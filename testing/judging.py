@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from schemas.durations import format_duration
 from testing.cases import Case, EventExpected, Expect, LeadExpected, MailExpected
-from testing.outcome import Outcome
+from testing.outcome import Outcome, parting
 from testing.world import Mail
 
 _SHOWN = 200
@@ -87,12 +87,7 @@ def _error(outcome: Outcome, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _way(wanted: list[str], found: list[str]) -> str:
-    same = 0
-    while same < min(len(wanted), len(found)) and wanted[same] == found[same]:
-        same += 1
-    after = f"after {wanted[same - 1]!r}" if same else "at the start"
-    came = repr(found[same]) if same < len(found) else "the end"
-    asked = repr(wanted[same]) if same < len(wanted) else "the end"
+    after, asked, came = parting(wanted, found)
     return f"the path differs {after}: {came} instead of {asked}; it was {', '.join(found)}"
 
 

@@ -1,5 +1,6 @@
 """What came of a case."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -49,3 +50,13 @@ class Outcome:
     def path(self) -> list[str]:
         """The paths of the steps that ran, in the order in which they began."""
         return [path for path, step in self.steps.items() if step.status is not StepStatus.SKIPPED]
+
+
+def parting(wanted: Sequence[str], found: Sequence[str]) -> tuple[str, str, str]:
+    """Say where two paths part: after which step, what the first has next, what the second."""
+    same = 0
+    while same < min(len(wanted), len(found)) and wanted[same] == found[same]:
+        same += 1
+    after = f"after {wanted[same - 1]!r}" if same else "at the start"
+    nexts = [repr(path[same]) if same < len(path) else "the end" for path in (wanted, found)]
+    return after, nexts[0], nexts[1]

@@ -13,7 +13,7 @@ from schemas.steps import ActionStep, Approval, Condition, Split, SubRun, Wait
 from testing.bench import Bench
 from testing.cases import Case
 from testing.loading import step_id
-from testing.outcome import Outcome
+from testing.outcome import Outcome, parting
 
 REPLAYABLE = ("completed", "failed", "cancelled")
 
@@ -211,10 +211,5 @@ def differences(
 
 
 def _first_difference(went: Sequence[str], goes: Sequence[str]) -> str:
-    same = 0
-    while same < min(len(went), len(goes)) and went[same] == goes[same]:
-        same += 1
-    after = f"after {went[same - 1]!r}" if same else "at the start"
-    was = repr(went[same]) if same < len(went) else "the end"
-    comes = repr(goes[same]) if same < len(goes) else "the end"
+    after, was, comes = parting(went, goes)
     return f"{after} comes {comes}, was {was}"
