@@ -64,6 +64,7 @@ _RETRY_AFTER = 5.0
 # A poll takes a minute at most. Temporal names a poller for five, though its worker was killed.
 _POLL_FRESH = timedelta(seconds=75)
 _MAILBOX_DEADLINE = 0.5
+_QUERY_TRIES = 3
 _CLOSED_PAGE = 500
 _CLOSED = {
     WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
@@ -226,12 +227,17 @@ class Gateway:
     async def state(self, workflow_id: str, *, deadline: float = 1.0) -> RunState:
         """Query a run's whole state; raises UnavailableError when no worker answers in time."""
         handle = self._client.get_workflow_handle(workflow_id)
-        try:
-            return await self._within(
-                handle.query("state", result_type=RunState), deadline=deadline
-            )
-        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-            raise UnavailableError(f"the run does not answer: {error}") from error
+        for left in reversed(range(_QUERY_TRIES)):
+            try:
+                return await self._within(
+                    handle.query("state", result_type=RunState), deadline=deadline
+                )
+            except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+                # A worker that has just dropped the run from its cache takes the end of a local
+                # activity for one that it never began; it has replayed the run by the next query.
+                if not left:
+                    raise UnavailableError(f"the run does not answer: {error}") from error
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def describe(self, workflow_id: str) -> Execution | None:
         """Describe a run's latest execution; None when Temporal does not know it."""
