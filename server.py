@@ -75,6 +75,7 @@ def build_app(
         config=config,
         lifespan=lifespan,
         simulator=_simulator(registry),
+        keyring=settings.keyring,
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app

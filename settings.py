@@ -10,6 +10,7 @@ from temporalio.client import TLSConfig
 
 from activities.services import AiConfig, HttpConfig, MailConfig, Services
 from db.engine import Database
+from db.sealing import KeyRing
 from db.url import normalise_url
 from schemas.errors import InputError
 
@@ -60,6 +61,8 @@ class Settings(BaseSettings):
     task_queue: str = "sojourn"
 
     api_key: SecretStr | None = None
+    # "id:base64,…", 32 bytes each; the first one seals, all of them open.
+    secret_keys: SecretStr | None = None
     workspace: str = "default"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -123,6 +126,20 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 16 characters")
         return value
 
+    @field_validator("secret_keys")
+    @classmethod
+    def _check_secret_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            KeyRing.parse(value.get_secret_value())
+        return value
+
+    @property
+    def keyring(self) -> KeyRing | None:
+        """The keys of stored connections and secrets; None where none are set."""
+        return (
+            None if self.secret_keys is None else KeyRing.parse(self.secret_keys.get_secret_value())
+        )
+
     @property
     def base_url(self) -> str:
         """Where the API is reached: `public_url`, or this host and port."""
@@ -147,6 +164,7 @@ class Settings(BaseSettings):
         """Build what the actions use; call it inside the event loop that runs them."""
         return Services(
             database=database,
+            keyring=self.keyring,
             mail=MailConfig.from_url(
                 self.smtp_url.get_secret_value(),
                 from_address=self.mail_from,

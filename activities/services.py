@@ -9,7 +9,9 @@ import httpx2
 
 from activities._client import guarded_client
 from activities._ssrf import TargetPolicy
+from activities.vault import Vault
 from db.engine import Database
+from db.sealing import KeyRing
 
 Tls = Literal["none", "starttls", "opportunistic", "implicit"]
 _TLS_OPTIONS: dict[str, Tls] = {
@@ -89,7 +91,7 @@ class AiConfig:
 
 @dataclass
 class Services:
-    """The database, mail, HTTP and AI of a worker.
+    """The database, mail, HTTP, AI and stored secrets of a worker.
 
     Build it inside the event loop that uses it, and `aclose` it there. `http` and `ai_http` are
     guarded clients: nothing else in Sojourn may open an HTTP connection.
@@ -99,6 +101,12 @@ class Services:
     mail: MailConfig = field(default_factory=MailConfig)
     http_config: HttpConfig = field(default_factory=HttpConfig)
     ai: AiConfig = field(default_factory=AiConfig)
+    keyring: KeyRing | None = None
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The stored connections and secrets."""
+        return Vault(self.database, self.keyring)
 
     @cached_property
     def http_policy(self) -> TargetPolicy:

@@ -16,6 +16,7 @@ from api.openapi import TAGS, describe
 from api.routes import api_router, process_router
 from api.simulation import Simulator
 from db.engine import Database
+from db.sealing import KeyRing
 from schemas.actions import Catalogue
 from workflows.gateway import Gateway
 
@@ -30,10 +31,12 @@ def create_app(
     config: ApiConfig,
     lifespan: Lifespan | None = None,
     simulator: Simulator | None = None,
+    keyring: KeyRing | None = None,
 ) -> FastAPI:
     """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
 
-    Without a `simulator` the operation that needs it answers 501.
+    Without a `simulator` the operation that needs it answers 501, without a `keyring` those that
+    store or open secrets answer 409.
 
     Nothing is connected here: the app answers 503 for what is away, and recovers by itself.
     """
@@ -57,6 +60,7 @@ def create_app(
     app.state.catalogue = catalogue
     app.state.config = config
     app.state.simulator = simulator
+    app.state.keyring = keyring
     add_error_handlers(app)
     app.include_router(api_router, prefix="/api/v1")
     app.include_router(process_router)

@@ -8,7 +8,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.config import ApiConfig
 from db.engine import Database
+from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.errors import ConflictError
 from workflows.gateway import Gateway
 
 
@@ -32,10 +34,22 @@ def get_config(request: Request) -> ApiConfig:
     return request.app.state.config
 
 
+def get_keyring(request: Request) -> KeyRing:
+    """The keys of stored connections and secrets; raises ConflictError where none are set."""
+    keyring = request.app.state.keyring
+    if keyring is None:
+        raise ConflictError(
+            "this installation has no keys to store secrets with",
+            hint="set SOJOURN_SECRET_KEYS on the API and the workers; see docs/connections.md",
+        )
+    return keyring
+
+
 DatabaseDep = Annotated[Database, Depends(get_database)]
 GatewayDep = Annotated[Gateway, Depends(get_gateway)]
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 ConfigDep = Annotated[ApiConfig, Depends(get_config)]
+KeyringDep = Annotated[KeyRing, Depends(get_keyring)]
 
 
 def get_workspace(config: ConfigDep) -> str:

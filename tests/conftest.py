@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from activities.services import Services
     from db.engine import Database
+    from db.sealing import KeyRing
     from dev.mailbox import Mailbox
     from dev.postgres import EmbeddedPostgres
     from schemas.actions import Catalogue
@@ -195,12 +196,23 @@ def catalogue() -> "Catalogue":
 
 
 @pytest.fixture(scope="session")
-async def services(database: "Database", mail_server: "Mailbox") -> "AsyncIterator[Services]":
+def keyring() -> "KeyRing":
+    """The keys of the suite's connections and secrets."""
+    from db.sealing import KEY_BYTES, KeyRing
+
+    return KeyRing({"test": b"k" * KEY_BYTES})
+
+
+@pytest.fixture(scope="session")
+async def services(
+    database: "Database", mail_server: "Mailbox", keyring: "KeyRing"
+) -> "AsyncIterator[Services]":
     """What actions use: the suite's database and mailbox, HTTP to loopback on any port."""
     from activities.services import HttpConfig, MailConfig, Services
 
     found = Services(
         database=database,
+        keyring=keyring,
         mail=MailConfig.from_url(
             mail_server.url,
             from_address="Sojourn <sojourn@example.com>",
@@ -244,7 +256,9 @@ def gateway(client: "Client", task_queue: str) -> "Gateway":
 
 
 @pytest.fixture(scope="session")
-def app(database: "Database", gateway: "Gateway", catalogue: "Catalogue") -> "FastAPI":
+def app(
+    database: "Database", gateway: "Gateway", catalogue: "Catalogue", keyring: "KeyRing"
+) -> "FastAPI":
     """The API over the suite's database and Temporal; take `worker` too where runs must run."""
     from api.app import create_app
     from api.config import ApiConfig
@@ -254,6 +268,7 @@ def app(database: "Database", gateway: "Gateway", catalogue: "Catalogue") -> "Fa
         gateway=gateway,
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, public_url="http://testserver"),
+        keyring=keyring,
     )
 
 
