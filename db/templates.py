@@ -1,4 +1,4 @@
-"""Stored email templates."""
+"""Stored email templates: the newest version of each, and the versions before it."""
 
 from datetime import datetime
 
@@ -21,11 +21,25 @@ class Template(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     workspace: str
     name: str
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     subject: str
     text: str
     html: str | None = None
     created_at: datetime = Field(default_factory=now)
     updated_at: datetime = Field(default_factory=now)
+
+
+class TemplateVersion(SQLModel, table=True):
+    """What a template was from one change to the next; never altered."""
+
+    __tablename__ = "template_versions"  # pyright: ignore[reportAssignmentType]
+
+    template_id: str = Field(foreign_key="templates.id", ondelete="CASCADE", primary_key=True)
+    version: int = Field(primary_key=True)
+    subject: str
+    text: str
+    html: str | None = None
+    created_at: datetime = Field(default_factory=now)
 
 
 async def get(session: AsyncSession, workspace: str, name: str) -> Template:
@@ -46,24 +60,64 @@ async def put(
     text: str,
     html: str | None = None,
 ) -> Template:
-    """Create or replace a template."""
+    """Create a template, or add a version to it; the same content again adds none."""
     row = Template(workspace=workspace, name=name, subject=subject, text=text, html=html)
+    changed = sa.or_(
+        col(Template.subject) != subject,
+        col(Template.text) != text,
+        col(Template.html).is_distinct_from(html),
+    )
     statement = (
         insert(Template)
         .values(row.model_dump())
         .on_conflict_do_update(
             index_elements=["workspace", "name"],
             set_={
+                "version": col(Template.version) + sa.case((changed, 1), else_=0),
+                "updated_at": sa.case((changed, row.updated_at), else_=Template.updated_at),
                 "subject": subject,
                 "text": text,
                 "html": html,
-                "updated_at": row.updated_at,
             },
         )
         .returning(Template)
         .execution_options(populate_existing=True)
     )
-    return (await session.exec(statement)).scalars().one()
+    stored = (await session.exec(statement)).scalars().one()
+    version = TemplateVersion(
+        template_id=stored.id, version=stored.version, subject=subject, text=text, html=html
+    )
+    await session.exec(
+        insert(TemplateVersion)
+        .values(version.model_dump())
+        .on_conflict_do_nothing(index_elements=["template_id", "version"])
+    )
+    return stored
+
+
+async def versions(session: AsyncSession, workspace: str, name: str) -> list[TemplateVersion]:
+    """Return all versions of a template, newest first; raises NotFoundError."""
+    template = await get(session, workspace, name)
+    statement = select(TemplateVersion).where(TemplateVersion.template_id == template.id)
+    found = await session.exec(statement.order_by(col(TemplateVersion.version).desc()))
+    return list(found.all())
+
+
+async def get_version(
+    session: AsyncSession, workspace: str, name: str, version: int
+) -> TemplateVersion:
+    """Return one version of a template; raises NotFoundError."""
+    template = await get(session, workspace, name)
+    found = await session.get(TemplateVersion, (template.id, version))
+    if found is None:
+        raise NotFoundError(f"the template {name!r} has no version {version}")
+    return found
+
+
+async def restore(session: AsyncSession, workspace: str, name: str, version: int) -> Template:
+    """Make what an old version holds the newest one; raises NotFoundError."""
+    old = await get_version(session, workspace, name, version)
+    return await put(session, workspace, name, subject=old.subject, text=old.text, html=old.html)
 
 
 async def list_all(session: AsyncSession, workspace: str) -> list[Template]:
@@ -73,7 +127,7 @@ async def list_all(session: AsyncSession, workspace: str) -> list[Template]:
 
 
 async def delete(session: AsyncSession, workspace: str, name: str) -> None:
-    """Delete a template; raises NotFoundError."""
+    """Delete a template with its versions; raises NotFoundError."""
     statement = sa.delete(Template).where(
         col(Template.workspace) == workspace, col(Template.name) == name
     )
