@@ -1,0 +1,125 @@
+"""When a schedule is due: pure functions of its configuration and a moment."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from schemas.schedules import ScheduleTrigger
+from schemas.zones import segments
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# No jump of a clock is longer than a day; the one before the first moment must be seen.
+_BEFORE = timedelta(days=2)
+# A 29th of February that is a Monday comes after 40 years at most.
+_HORIZON = timedelta(days=41 * 366)
+
+JUMP = "the clock jumps here, past a local time that was due"
+TWICE = "this local time comes twice; the first one counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One due time in UTC, its wall clock (aware), and what summer time does to it."""
+
+    time: datetime
+    local: datetime
+    note: str | None = None
+
+
+def next_due(config: ScheduleTrigger, after: datetime) -> datetime | None:
+    """Give the first due time later than `after`; None if there is none."""
+    found = next(due_times(config, after), None)
+    return None if found is None else found.time
+
+
+def first_due(config: ScheduleTrigger, after: datetime, count: int) -> list[Due]:
+    """Give the first `count` due times later than `after`."""
+    return list(islice(due_times(config, after), count))
+
+
+def due_times(
+    config: ScheduleTrigger, after: datetime, until: datetime | None = None
+) -> Iterator[Due]:
+    """Give the due times in (after, until], in order; pauses and jitter do not show here."""
+    begin = after.astimezone(UTC)
+    if config.start_at is not None:
+        begin = max(begin, config.start_at.astimezone(UTC) - timedelta(microseconds=1))
+    end = begin + _HORIZON
+    for limit in (until, config.end_at):
+        if limit is not None:
+            end = min(end, limit.astimezone(UTC))
+    found = _intervals(config, begin) if config.every is not None else _walls(config, begin, end)
+    for due in found:
+        if due.time > end:
+            return
+        if due.time > begin:
+            yield due
+
+
+def _intervals(config: ScheduleTrigger, begin: datetime) -> Iterator[Due]:
+    assert config.every is not None, "only intervals come here"
+    start = _EPOCH + config.offset
+    number = (begin - start) // config.every
+    while True:
+        moment = start + number * config.every
+        yield Due(moment, moment.astimezone(config.zone))
+        number += 1
+
+
+def _walls(config: ScheduleTrigger, begin: datetime, end: datetime) -> Iterator[Due]:
+    """Give each wall-clock time once: of two showings the first, and by `dst` those in a gap."""
+    cron, zone = config.parsed_cron, config.zone
+    assert cron is not None, "only cron comes here"
+    shown_until: datetime | None = None  # the wall clock at the end of the stretch before
+    for start, stop, offset in segments(zone, begin - _BEFORE, end + _BEFORE):
+        opens, closes = (start + offset).replace(tzinfo=None), (stop + offset).replace(tzinfo=None)
+        jumped = shown_until is not None and shown_until < opens
+        if jumped and config.dst == "once":
+            assert shown_until is not None, "a jump has a stretch before it"
+            if next(cron.between(shown_until, opens), None) is not None:
+                yield Due(start, start.astimezone(zone), JUMP)
+                # What is due at the moment of the jump itself is the same run.
+                opens += timedelta(minutes=1)
+        for wall in cron.between(max(opens, shown_until or opens), closes):
+            moment = wall.replace(tzinfo=UTC) - offset
+            yield Due(moment, moment.astimezone(zone), _twice(moment, config))
+        shown_until = max(closes, shown_until or closes)
+
+
+def _twice(moment: datetime, config: ScheduleTrigger) -> str | None:
+    local = moment.astimezone(config.zone)
+    return TWICE if local.utcoffset() != local.replace(fold=1).utcoffset() else None
+
+
+def _gaps(
+    config: ScheduleTrigger, begin: datetime, end: datetime
+) -> Iterator[tuple[datetime, list[datetime]]]:
+    """Give each forward jump of the clock (UTC) with the due wall-clock times that it skips."""
+    cron = config.parsed_cron
+    if cron is None:
+        return
+    shown_until: datetime | None = None
+    for start, stop, offset in segments(
+        config.zone, begin.astimezone(UTC) - _BEFORE, end.astimezone(UTC)
+    ):
+        opens, closes = (start + offset).replace(tzinfo=None), (stop + offset).replace(tzinfo=None)
+        if shown_until is not None and shown_until < opens and start > begin:
+            missed = list(cron.between(shown_until, opens))
+            if missed:
+                yield start, missed
+        shown_until = closes
+
+
+def jumps_due(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:
+    """Give the jumps (UTC) in (after, until) at which a schedule is due because of `dst: once`."""
+    if config.dst != "once":
+        return []
+    return [jump for jump, _ in _gaps(config, after, until)]
+
+
+def skipped_walls(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:
+    """Give the wall-clock times (naive) in (after, until) that `dst: skip` leaves out."""
+    if config.dst != "skip":
+        return []
+    return [wall for _, missed in _gaps(config, after, until) for wall in missed]
