@@ -6,22 +6,20 @@ a crash or while Temporal was away, a loop in the API process does within about 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import TypeVar
 
 import structlog
 
 from api.looping import loop
 from api.starting import Starter
-from db import events, runs, triggers
+from db import events, runs
+from db.ordering import take_due
 from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
 
 EVERY = 1.0
 BATCH = 200
 CONCURRENCY = 16
-# A start that got lost with its process is tried again after this time.
-START_AGAIN = timedelta(seconds=10)
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -52,12 +50,7 @@ class Outbox:
         while True:
             async with self._database.session() as session:
                 due = await events.claim_due(session, limit=BATCH)
-                ordered = await triggers.ordered_runs(
-                    session,
-                    self._starter.config.workspace,
-                    again_after=START_AGAIN,
-                    limit=BATCH,
-                )
+                ordered = await take_due(session, self._starter.config.workspace, limit=BATCH)
             done += await self.deliver(due) + await self.start(ordered)
             if len(due) < BATCH and len(ordered) < BATCH:
                 return done

@@ -13,13 +13,25 @@ from schemas.run import TERMINAL, RunStatus
 OPEN = tuple(status for status in RunStatus if status not in TERMINAL)
 _OPEN_SQL = sa.text("status IN ('queued', 'running', 'waiting', 'paused', 'compensating')")
 
-_ORDERED_SQL = sa.text("trigger_id IS NOT NULL AND status = 'queued' AND temporal_run_id IS NULL")
+# Ordered, and free to start, but not started as far as the row knows.
+_DUE_SQL = sa.text(
+    "due_at IS NOT NULL AND admitted_at IS NOT NULL"
+    " AND status = 'queued' AND temporal_run_id IS NULL"
+)
+# Ordered, and waiting for a slot, for its time or for a rate.
+_WAITING_SQL = sa.text("due_at IS NOT NULL AND admitted_at IS NULL AND status = 'queued'")
+_ADMITTED_SQL = sa.text(f"admitted_at IS NOT NULL AND {_OPEN_SQL.text}")
+_DEBOUNCED_SQL = sa.text(f"debounce_key IS NOT NULL AND {_WAITING_SQL.text}")
 
 
 class Run(SQLModel, table=True):
     """One run. `error` is {code, message, step, details}; `until` is when its next timer ends.
 
-    `trigger_id` is of the trigger that ordered it; such a row waits for the API to start it.
+    `due_at` marks an ordered run, which is started however late; it says when the API looks at it
+    next: before it is admitted not earlier than this, after that again from this time on.
+    `admitted_at` marks one that may start: it holds a slot of its definition until its end.
+    `flow_key` and `debounce_key` are the values of the definition's keys; `rated` says that its
+    start was counted by the rates. `trigger_id` is of the trigger that ordered it.
     `parent_path` is the step of the run above that started it, `each[200]` for a batch of items.
     `temporal_run_id` is the first execution's id, `ended_by` that of the one that wrote the end.
     A trigger refuses to change a final status.
@@ -39,7 +51,30 @@ class Run(SQLModel, table=True):
             postgresql_where=sa.text("lead_id IS NOT NULL"),
         ),
         sa.Index("ix_runs_open", "checked_at", postgresql_where=_OPEN_SQL),
-        sa.Index("ix_runs_ordered", "created_at", postgresql_where=_ORDERED_SQL),
+        sa.Index("ix_runs_due", "workspace", "due_at", postgresql_where=_DUE_SQL),
+        sa.Index(
+            "ix_runs_waiting",
+            "workspace",
+            "definition",
+            "priority",
+            "created_at",
+            "id",
+            postgresql_where=_WAITING_SQL,
+        ),
+        sa.Index(
+            "ix_runs_admitted",
+            "workspace",
+            "definition",
+            "flow_key",
+            postgresql_where=_ADMITTED_SQL,
+        ),
+        sa.Index(
+            "ix_runs_debounced",
+            "workspace",
+            "definition",
+            "debounce_key",
+            postgresql_where=_DEBOUNCED_SQL,
+        ),
         sa.Index(
             "ix_runs_parent",
             "parent_run_id",
@@ -59,6 +94,11 @@ class Run(SQLModel, table=True):
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TEXT)
     lead_id: str | None = None
     trigger_id: str | None = None
+    due_at: datetime | None = None
+    admitted_at: datetime | None = None
+    flow_key: str | None = None
+    debounce_key: str | None = None
+    rated: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     parent_run_id: str | None = None
     parent_path: str | None = None
     priority: int = 3

@@ -91,10 +91,15 @@ async def insert_queued(
     lead_id: str | None = None,
     correlation_id: str | None = None,
     trigger_id: str | None = None,
+    due_at: datetime | None = None,
+    admitted_at: datetime | None = None,
+    flow_key: str | None = None,
+    debounce_key: str | None = None,
+    rated: bool = False,
 ) -> Run:
     """Store a run that Temporal does not know yet; `run_id` is made if none is given.
 
-    With `trigger_id` nobody is about to start it: the API looks for such rows.
+    `db.ordering` is what orders runs; without its `due_at` nobody starts this one.
     """
     moment = now()
     identity = run_id or new_id()
@@ -108,6 +113,11 @@ async def insert_queued(
         lead_id=lead_id,
         correlation_id=correlation_id,
         trigger_id=trigger_id,
+        due_at=due_at,
+        admitted_at=admitted_at,
+        flow_key=flow_key,
+        debounce_key=debounce_key,
+        rated=rated,
         workflow_id=workflow_id(workspace, definition, identity),
         created_at=moment,
         updated_at=moment,

@@ -1,6 +1,5 @@
 """Triggers: what starts runs of a definition by itself."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,16 +7,15 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import audit, definitions, idempotency, runs
+from db import definitions, idempotency
 from db.base import clean_text, now
-from db.ids import new_id
+from db.ordering import order_run
 from db.pages import DEFAULT_PAGE, Page, cut, decode_cursor, page_size
 from db.trigger_table import Trigger, TriggerKind
 from schemas import expressions
-from schemas.errors import ExpressionError, NotFoundError, SojournError
+from schemas.errors import ExpressionError, NotFoundError, SojournError, UnavailableError
 from schemas.events import view
-from schemas.run import MAX_INPUT_BYTES, Event
-from schemas.validation import check_input, check_size
+from schemas.run import Event
 
 __all__ = [
     "Trigger",
@@ -132,13 +130,17 @@ async def fire(
             Trigger.event_type == event.type,
             col(Trigger.enabled),
         )
-        .order_by(col(Trigger.id))
+        # Flow control locks definitions: always in one order, or two events could wait for each
+        # other.
+        .order_by(col(Trigger.definition), col(Trigger.id))
     )
     ordered: list[str] = []
     for trigger in (await session.exec(statement)).all():
         error: str | None = None
         try:
             run_id = await _order(session, trigger, event, correlation_id)
+        except UnavailableError:
+            raise
         except SojournError as fault:
             run_id, error = None, clean_text(f"{fault.code}: {fault.message}"[:1000])
         if run_id is not None:
@@ -159,34 +161,17 @@ async def _order(
         if not verdict:
             return None
     given: dict[str, Any] = expressions.render(trigger.input, names)
-    check_size(given, MAX_INPUT_BYTES, "the input")
-    version = await definitions.get_version(session, trigger.workspace, trigger.definition)
-    check_input(version.document.get("input") or {"type": "object"}, given)
-    run_id = new_id()
-    key = f"trigger/{trigger.id}/{event.source}/{event.id}"
-    mark = idempotency.fingerprint("trigger", trigger.id, event.source, event.id)
-    holder = await idempotency.claim(session, trigger.workspace, key, mark, run_id)
-    if holder != run_id:
-        return None
-    audit.add(
+    ordered = await order_run(
         session,
         trigger.workspace,
-        actor=f"trigger:{trigger.id}",
-        action="run.start",
-        subject=run_id,
-    )
-    await runs.insert_queued(
-        session,
-        trigger.workspace,
-        run_id=run_id,
         definition=trigger.definition,
-        version=version.version,
         input=given,
-        priority=version.document.get("priority", 3),
-        correlation_id=correlation_id,
+        key=f"trigger/{trigger.id}/{event.source}/{event.id}",
+        fingerprint=idempotency.fingerprint("trigger", trigger.id, event.source, event.id),
         trigger_id=trigger.id,
+        correlation_id=correlation_id,
     )
-    return run_id
+    return ordered.run_id if ordered.created else None
 
 
 async def _note(session: AsyncSession, trigger: Trigger, error: str | None) -> None:
@@ -205,31 +190,3 @@ async def _note(session: AsyncSession, trigger: Trigger, error: str | None) -> N
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)
-
-
-async def ordered_runs(
-    session: AsyncSession, workspace: str, *, again_after: timedelta, limit: int = 100
-) -> Sequence[str]:
-    """Take the ids of runs that triggers ordered and nobody has started; the oldest first.
-
-    A run is given again when it was not started within `again_after`.
-    """
-    statement = (
-        select(runs.Run.id)
-        .where(
-            runs.Run.workspace == workspace,
-            col(runs.Run.trigger_id).is_not(None),
-            runs.Run.status == "queued",
-            col(runs.Run.temporal_run_id).is_(None),
-            sa.or_(
-                col(runs.Run.checked_at) == col(runs.Run.created_at),
-                col(runs.Run.checked_at) < now() - again_after,
-            ),
-        )
-        .order_by(col(runs.Run.created_at))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    found = list((await session.exec(statement)).all())
-    await runs.mark_checked(session, found)
-    return found

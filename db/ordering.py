@@ -1,0 +1,166 @@
+"""Ordering a run: the one way in which a run's row is made, and with it the promise to start it.
+
+An ordered run is started however late: by whoever has ordered it, or by the API's outbox.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from db import audit, definitions, idempotency, runs
+from db.base import now
+from db.definitions import Version, VersionStatus
+from db.ids import new_id
+from db.run_table import Run
+from schemas.errors import ConflictError, ErrorCode
+from schemas.run import MAX_INPUT_BYTES
+from schemas.validation import check_input, check_size
+
+# Who takes a run to start it has this long; then the outbox takes it again.
+START_AGAIN = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A run that was ordered; `created` is false when the key had ordered it before."""
+
+    run_id: str
+    created: bool
+
+
+async def order_run(
+    session: AsyncSession,
+    workspace: str,
+    *,
+    definition: str,
+    input: dict[str, Any],
+    key: str | None = None,
+    fingerprint: str = "",
+    trigger_id: str | None = None,
+    lead_id: str | None = None,
+    version: int | None = None,
+    priority: int | None = None,
+    correlation_id: str | None = None,
+    not_before: datetime | None = None,
+    actor: str | None = None,
+) -> Ordered:
+    """Order a run in the caller's transaction; nobody need wait for it, the outbox starts it.
+
+    `key` with another `fingerprint` than before is a ConflictError; `actor` is for the audit.
+    Raises NotFoundError (DEFINITION_NOT_FOUND), InputError, LimitError, and ConflictError: for a
+    version that is not published, or when flow control refuses the start. What fails leaves
+    nothing behind, so that the caller may go on with its transaction.
+    """
+    run_id = new_id()
+    async with session.begin_nested():
+        if key is not None:
+            holder = await idempotency.claim(session, workspace, key, fingerprint, run_id)
+            if holder != run_id:
+                return Ordered(holder, created=False)
+        found = await definitions.get_version(session, workspace, definition, version)
+        check_size(input, MAX_INPUT_BYTES, "the input")
+        await place(
+            session,
+            found,
+            definition,
+            run_id=run_id,
+            input=input,
+            trigger_id=trigger_id,
+            lead_id=lead_id,
+            priority=priority,
+            correlation_id=correlation_id,
+            not_before=not_before,
+            actor=actor or (f"trigger:{trigger_id}" if trigger_id else "system"),
+        )
+    return Ordered(run_id, created=True)
+
+
+async def place(
+    session: AsyncSession,
+    version: Version,
+    definition: str,
+    *,
+    run_id: str,
+    input: dict[str, Any],
+    actor: str,
+    trigger_id: str | None = None,
+    lead_id: str | None = None,
+    priority: int | None = None,
+    correlation_id: str | None = None,
+    not_before: datetime | None = None,
+    mine: bool = False,
+) -> Run:
+    """Make the row of a run of this version, with its audit entry; raises as `order_run`.
+
+    With `mine` the caller starts it at once; the outbox does if that has not come to pass.
+    """
+    refuse_unpublished(definition, version)
+    check_input(version.document.get("input") or {"type": "object"}, input)
+    audit.add(session, version.workspace, actor=actor, action="run.start", subject=run_id)
+    moment = now()
+    due_at = moment + START_AGAIN if mine else moment
+    return await runs.insert_queued(
+        session,
+        version.workspace,
+        run_id=run_id,
+        definition=definition,
+        version=version.version,
+        input=input,
+        priority=priority or version.document.get("priority", 3),
+        lead_id=lead_id,
+        correlation_id=correlation_id,
+        trigger_id=trigger_id,
+        due_at=max(due_at, not_before or due_at),
+        admitted_at=moment,
+    )
+
+
+def refuse_unpublished(definition: str, version: Version) -> None:
+    """Raise ConflictError (VERSION_CONFLICT) for a version that may not be started."""
+    if version.status is not VersionStatus.PUBLISHED:
+        raise ConflictError(
+            f"version {version.version} of {definition!r} is {version.status.value}, not published",
+            code=ErrorCode.VERSION_CONFLICT,
+            hint="publish it, or start the active version",
+        )
+
+
+async def take_due(session: AsyncSession, workspace: str, *, limit: int = 100) -> list[str]:
+    """Take the ids of runs that may start and that nobody has started; the longest due first.
+
+    Nobody else gets them for `START_AGAIN`.
+    """
+    statement = (
+        select(Run.id)
+        .where(
+            Run.workspace == workspace,
+            col(Run.due_at) <= now(),
+            col(Run.admitted_at).is_not(None),
+            Run.status == "queued",
+            col(Run.temporal_run_id).is_(None),
+        )
+        .order_by(col(Run.due_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = list((await session.exec(statement)).all())
+    await hold(session, found)
+    return found
+
+
+async def hold(session: AsyncSession, run_ids: list[str]) -> None:
+    """Keep the outbox from these runs for `START_AGAIN`, since they are being started."""
+    if not run_ids:
+        return
+    moment = now()
+    statement = (
+        sa.update(Run)
+        .where(col(Run.id).in_(run_ids))
+        .values(due_at=moment + START_AGAIN, checked_at=moment)
+        .execution_options(synchronize_session=False)
+    )
+    await session.exec(statement)
