@@ -1,20 +1,23 @@
 """The one HTTP client of Sojourn: every outgoing request goes through a guarded transport."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLContext
 
+import h11
 import httpcore2
 import httpx2
 
+from activities._pool import Connection, Limits, Pool
 from activities._ssrf import GuardedBackend, Resolver, TargetPolicy, system_resolver
 from activities.errors import ActionError
 from schemas.errors import ErrorCode
 
 MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 MAX_CONNECTIONS = 200
+# Seconds that an idle connection is kept.
+_KEEP = 5.0
 
 # httpx2 defines an exception of the same name for each of httpcore2's; most specific first.
 _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
@@ -32,42 +35,58 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
     (httpcore2.LocalProtocolError, httpx2.LocalProtocolError),
     (httpcore2.RemoteProtocolError, httpx2.RemoteProtocolError),
     (httpcore2.ProtocolError, httpx2.ProtocolError),
+    (h11.LocalProtocolError, httpx2.LocalProtocolError),
+    (h11.RemoteProtocolError, httpx2.RemoteProtocolError),
 )
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        for ours, theirs in _EXCEPTIONS:
-            if isinstance(error, ours):
-                raise theirs(str(error)) from error
-        raise
+def _translated(error: Exception) -> Exception:
+    for ours, theirs in _EXCEPTIONS:
+        if isinstance(error, ours):
+            return theirs(str(error))
+    return error
 
 
-class _CappedStream(httpx2.AsyncByteStream):
+class _CappedBody(httpx2.AsyncByteStream):
     """A response body that stops with LIMIT_EXCEEDED above MAX_RESPONSE_BYTES on the wire."""
 
-    def __init__(self, stream: httpcore2.Response) -> None:
-        self._response = stream
+    def __init__(self, pool: Pool, connection: Connection, timeout: float | None) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._timeout = timeout
+        self._seen = 0
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        seen = 0
-        with _translated():
-            async for part in self._response.aiter_stream():
-                seen += len(part)
-                if seen > MAX_RESPONSE_BYTES:
-                    raise ActionError(
-                        f"the response is larger than {MAX_RESPONSE_BYTES:,} bytes",
-                        code=ErrorCode.LIMIT_EXCEEDED,
-                        retryable=False,
-                        details={"limit": MAX_RESPONSE_BYTES},
-                    )
-                yield part
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._connection is None:
+            raise StopAsyncIteration
+        try:
+            part = await self._connection.part(self._timeout)
+        except BaseException as error:
+            await self.aclose()
+            if isinstance(error, Exception) and (told := _translated(error)) is not error:
+                raise told from error
+            raise
+        if part is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        self._seen += len(part)
+        if self._seen > MAX_RESPONSE_BYTES:
+            raise ActionError(
+                f"the response is larger than {MAX_RESPONSE_BYTES:,} bytes",
+                code=ErrorCode.LIMIT_EXCEEDED,
+                retryable=False,
+                details={"limit": MAX_RESPONSE_BYTES},
+            )
+        return part
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        """Give the connection back; with the body half read it is closed."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._pool.release(connection)
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -81,39 +100,35 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         ssl_context: SSLContext | None = None,
     ) -> None:
         """Build a transport; `resolver` and `ssl_context` are for tests and private CAs."""
-        self._policy = policy
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context or _default_context(),
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
-            keepalive_expiry=5.0,
-            network_backend=GuardedBackend(policy, resolver=resolver),
+        self._pool = Pool(
+            GuardedBackend(policy, resolver=resolver),
+            ssl_context or _default_context(),
+            size=MAX_CONNECTIONS,
+            keep=_KEEP,
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; redirects are the caller's."""
-        if not isinstance(request.stream, httpx2.AsyncByteStream):
-            raise TypeError("the guarded client sends asynchronous bodies only")
-        with _translated():
-            response = await self._pool.handle_async_request(
-                httpcore2.Request(
-                    method=request.method,
-                    url=httpcore2.URL(
-                        scheme=request.url.raw_scheme,
-                        host=request.url.raw_host,
-                        port=request.url.port,
-                        target=request.url.raw_path,
-                    ),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
-            )
+        limits = Limits(**request.extensions.get("timeout", {}))
+        connection: Connection | None = None
+        try:
+            connection = await self._pool.acquire(request.url, limits)
+            head = await connection.send(request, limits)
+        except BaseException as error:
+            if connection is not None:
+                self._pool.release(connection)
+            if isinstance(error, Exception) and (told := _translated(error)) is not error:
+                raise told from error
+            raise
         return httpx2.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=_CappedStream(response),
-            extensions=response.extensions,
+            status_code=head.status_code,
+            headers=head.headers.raw_items(),
+            stream=_CappedBody(self._pool, connection, limits.read),
+            extensions={
+                "http_version": b"HTTP/" + head.http_version,
+                "reason_phrase": head.reason,
+            },
+            request=request,
         )
 
     async def aclose(self) -> None:

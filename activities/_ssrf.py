@@ -17,11 +17,10 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import cast
 
 import httpcore2
 
-from activities._streams import KeptStream
+from activities._streams import LoopBackend
 from activities.errors import ActionError
 from schemas.errors import ErrorCode
 
@@ -209,8 +208,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         """Guard `inner` (sockets by default); `resolver` gives the addresses of a name."""
         self._policy = policy
         self._resolver = resolver
-        # The package's type of AnyIOBackend includes a stub for where anyio is missing.
-        self._inner = inner or cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
+        self._inner = inner or LoopBackend()
 
     async def connect_tcp(
         self,
@@ -248,10 +246,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         failure: Exception = httpcore2.ConnectError("no address left to try")
         for address in addresses:
             try:
-                return KeptStream(
-                    await self._inner.connect_tcp(
-                        str(address), port, share, local_address, socket_options
-                    )
+                return await self._inner.connect_tcp(
+                    str(address), port, share, local_address, socket_options
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
@@ -265,7 +261,3 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Refuse: no request leaves through a socket file."""
         raise ForbiddenTargetError("requests over unix sockets are not allowed")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait between connection attempts of the pool."""
-        await self._inner.sleep(seconds)
