@@ -31,6 +31,7 @@ from temporalio.runtime import (
     TelemetryConfig,
 )
 
+from activities.masking import mask_log
 from schemas.run import RunStart
 from settings import Settings
 from workflows.gateway import Gateway
@@ -147,6 +148,7 @@ def configure_logging(settings: Settings) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _drop_colours,
+                mask_log,
                 masking,
                 last,
             ],

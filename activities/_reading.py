@@ -8,6 +8,7 @@ from pydantic_core import from_json
 
 from activities._client import MAX_RESPONSE_BYTES
 from activities.errors import ActionError
+from activities.masking import masked
 from schemas.errors import ErrorCode
 from schemas.run import MAX_OUTPUT_BYTES
 
@@ -33,7 +34,8 @@ class Body:
 
     def excerpt(self, response: httpx2.Response, length: int = 500) -> str:
         """Give the beginning of the text, for an error's details."""
-        return Body(self.data[: length * 4], self.size).text(response)[:length]
+        # Hidden before it is cut: the first half of a secret would not be found.
+        return masked(Body(self.data[: length * 64], self.size).text(response))[:length]
 
     def check_kept(self) -> None:
         """Refuse a body that a step could not keep; the message holds both numbers."""

@@ -15,9 +15,11 @@ from temporalio.exceptions import ApplicationError
 from activities.backoff import next_delay
 from activities.context import ActionContext
 from activities.errors import ActionError, invalid_input, is_retryable
+from activities.masking import Masks, masking
 from activities.services import Services
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, SojournError
+from schemas.markers import holds_markers
 from schemas.policies import Retry
 from schemas.run import MAX_OUTPUT_BYTES
 
@@ -34,40 +36,49 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
     """Validate, run and cap one attempt; every failure leaves as an ApplicationError.
 
     `params` are the step's rendered parameters, `context` a dumped StepContext. Returns the
-    result as JSON values, at most MAX_OUTPUT_BYTES of them.
+    result as JSON values, at most MAX_OUTPUT_BYTES of them. Secrets that the attempt was given
+    are hidden from the result and from the failure, which are kept.
     """
     info = activity.info()
     retry, before = _DEFAULT_RETRY, 0
-    try:
-        step = read_context(context)
-        before = step.attempts
-        if step.retry:
-            retry = Retry.model_validate(step.retry)
-        parsed = entry.params.model_validate(params)
-        scope = ActionContext(
-            step=step,
-            services=services,
-            attempt=before + info.attempt,
-            timeout=info.start_to_close_timeout or entry.timeout,
-        )
-        # Bound for good: an activity has a task, and so a context, of its own.
-        structlog.contextvars.bind_contextvars(
-            correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
-        )
-        with _Heartbeats(info.heartbeat_timeout):
-            result = await _run(entry, parsed, scope)
-        return {"attempt": info.attempt, "result": dump_result(entry.name, result)}
-    except ValidationError as error:
-        fault = invalid_input(entry.name, error)
-        raise application_error(fault, retry, info.attempt) from error
-    except SojournError as error:
-        raise application_error(error, retry, info.attempt, before) from error
-    except Exception as error:
-        _logger.exception("action %s failed in an unforeseen way", entry.name)
-        fault = ActionError(
-            f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
-        )
-        raise application_error(fault, retry, info.attempt, before) from error
+    with masking() as masks:
+        try:
+            step = read_context(context)
+            before = step.attempts
+            if step.retry:
+                retry = Retry.model_validate(step.retry)
+            if holds_markers(params):
+                params = await services.vault.reveal(step.workspace, params)
+            parsed = entry.params.model_validate(params)
+            scope = ActionContext(
+                step=step,
+                services=services,
+                attempt=before + info.attempt,
+                timeout=info.start_to_close_timeout or entry.timeout,
+            )
+            # Bound for good: an activity has a task, and so a context, of its own.
+            structlog.contextvars.bind_contextvars(
+                correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
+            )
+            with _Heartbeats(info.heartbeat_timeout):
+                result = await _run(entry, parsed, scope)
+            kept = dump_result(entry.name, result)
+            return {"attempt": info.attempt, "result": masks.value(kept) if masks else kept}
+        except ValidationError as error:
+            fault = invalid_input(entry.name, error)
+            failure, cause = application_error(fault, retry, info.attempt), error
+        except SojournError as error:
+            failure, cause = application_error(error, retry, info.attempt, before), error
+        except Exception as error:
+            _logger.exception("action %s failed in an unforeseen way", entry.name)
+            fault = ActionError(
+                f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
+            )
+            failure, cause = application_error(fault, retry, info.attempt, before), error
+        if masks:
+            # The cause travels with a failure, in its own words: it stays behind.
+            raise hidden_in(failure, masks) from None
+        raise failure from cause
 
 
 async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> BaseModel:
@@ -135,6 +146,17 @@ def application_error(
         type=code,
         non_retryable=not retryable,
         next_retry_delay=delay,
+    )
+
+
+def hidden_in(failure: ApplicationError, masks: Masks) -> ApplicationError:
+    """Give a failure anew, with the secrets hidden in its message and details."""
+    return ApplicationError(
+        masks.text(failure.message),
+        *masks.value(failure.details),
+        type=failure.type,
+        non_retryable=failure.non_retryable,
+        next_retry_delay=failure.next_retry_delay,
     )
 
 

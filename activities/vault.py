@@ -9,7 +9,7 @@ from db import connections, secrets
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.errors import ErrorCode
-from schemas.references import DELIMITER, holds_markers, names_in, resolved
+from schemas.markers import DELIMITER, holds_markers, names_in, resolved
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas import cel
 from schemas.errors import ExpressionError
+from schemas.markers import marker, refuse_markers, secret_named
 
 Reference = tuple[str, ...]
 _QUOTES = "\"'"
@@ -138,7 +139,7 @@ def render(value: Any, variables: Mapping[str, Any]) -> Any:
     """Replace every `{{ CEL }}` inside a value; the result is plain JSON data.
 
     A string that is one expression keeps the type of its value; inside text a value becomes
-    text. Raises ExpressionError.
+    text. `secrets.NAME` alone becomes a marker, see `schemas.markers`. Raises ExpressionError.
     """
     if isinstance(value, str):
         return _render_text(value, variables) if "{{" in value else value
@@ -152,15 +153,31 @@ def render(value: Any, variables: Mapping[str, Any]) -> Any:
 def _render_text(text: str, variables: Mapping[str, Any]) -> Any:
     template = parse_template(text)
     if (source := template.single) is not None:
-        return plain(evaluate(source, variables))
+        return _marker(source, variables) or plain(evaluate(source, variables))
     return "".join(
-        part if isinstance(part, str) else as_text(evaluate(part[1], variables))
+        part
+        if isinstance(part, str)
+        else _marker(part[1], variables) or as_text(evaluate(part[1], variables))
         for part in template.parts
     )
 
 
+def _marker(source: str, variables: Mapping[str, Any]) -> str | None:
+    """Give the marker of a bare `secrets.NAME`; CEL itself never sees a secret or a marker.
+
+    A loop may call its items `secrets`: those are ordinary values.
+    """
+    name = secret_named(source)
+    return None if name is None or "secrets" in variables else marker(name)
+
+
 def plain(value: Any) -> Any:
-    """Turn a CEL value into JSON data: timestamps as RFC 3339, durations as `90s`."""
+    """Turn a CEL value into JSON data: timestamps as RFC 3339, durations as `90s`.
+
+    Raises ExpressionError for what has no JSON form, and for a text that could be a marker.
+    """
+    if isinstance(value, str):
+        return refuse_markers(value)
     if isinstance(value, Mapping):
         return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -171,7 +188,7 @@ def plain(value: Any) -> Any:
         return f"{value.total_seconds():g}s"
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if value is None or isinstance(value, bool | str | float):
+    if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return int(value)
@@ -180,7 +197,7 @@ def plain(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    return key if isinstance(key, str) else as_text(key)
+    return refuse_markers(key) if isinstance(key, str) else as_text(key)
 
 
 def as_text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """One expression at its place: names, types, and results that may not be there."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,14 @@ from schemas.definition import Definition, walk
 from schemas.errors import ErrorCode, ExpressionError, Problem, Severity
 from schemas.expressions import parse_template
 from schemas.facts import parsed, reads, step_places
+from schemas.markers import secret_named
 from schemas.result_types import plain_type, schema_type
 from schemas.rules import Rule
 from schemas.scopes import LEAD, RUN, Scope, explain
 from schemas.steps import ForEach, Repeat
+
+_MISPLACED = "a secret can be named only in the 'with' of an action, and only by itself"
+_ALONE = "write '{{ secrets.NAME }}' there, alone or inside text; no operator or function sees it"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ class Checks:
             self._report(Place(path), problem)
             return cel.STRING
         types = [
-            self.expression(source, Place(path, offset), scope)
+            cel.STRING
+            if scope.secrets and "secrets" not in scope.names and secret_named(source)
+            else self.expression(source, Place(path, offset), scope)
             for offset, source in template.sources
         ]
         return plain_type(types[0]) if template.single is not None else cel.STRING
@@ -109,8 +116,8 @@ class Checks:
             places = step_places(tree) if "steps" not in scope.names else {}
             for problem in problems:
                 name = places.get(problem.offset)
-                if scope.hidden and problem.rule == Rule.UNKNOWN_NAME:
-                    problem = _hidden(problem, source, scope)
+                if problem.rule == Rule.UNKNOWN_NAME:
+                    problem = _unnamed(problem, source, scope)
                 elif name is not None and name not in scope.results:
                     problem = self._no_step(name, problem)
                 self._report(place, problem)
@@ -189,6 +196,18 @@ class Checks:
                 hint=problem.hint,
             )
         )
+
+
+def _unnamed(problem: CheckProblem, source: str, scope: Scope) -> CheckProblem:
+    """Say why a name that exists is unknown here."""
+    rest = source[problem.offset :].lstrip("`.")
+    if re.match(r"secrets\b", rest):
+        return CheckProblem(_MISPLACED, problem.offset, _ALONE, Rule.MISPLACED_SECRET)
+    if re.match(r"connections\b", rest):
+        hint = "an action names a connection in plain text: 'connection: NAME' in its 'with'"
+        message = "expressions cannot read connections"
+        return CheckProblem(message, problem.offset, hint, Rule.MISPLACED_SECRET)
+    return _hidden(problem, source, scope)
 
 
 def _hidden(problem: CheckProblem, source: str, scope: Scope) -> CheckProblem:

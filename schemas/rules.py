@@ -51,6 +51,10 @@ class Rule(StrEnum):
     NOT_YET_RUN = "not-yet-run"
     MAYBE_NOT_RUN = "maybe-not-run"
     MAYBE_NULL = "maybe-null"
+    # Secrets and connections.
+    MISPLACED_SECRET = "misplaced-secret"  # noqa: S105 - a rule
+    UNKNOWN_SECRET = "unknown-secret"  # noqa: S105 - a rule
+    UNKNOWN_CONNECTION = "unknown-connection"
 
 
 def refused(rule: Rule, path: str, message: str, hint: str | None = None) -> Problem:

@@ -86,7 +86,8 @@ class Scope:
     """What an expression may name: results by step id, a loop's variables, and what is known.
 
     `nullable` are the names that may be null; `index` gives any step by its id. `hidden` are those
-    of `vars` and `steps` that cannot be read at all, for the reason `why`.
+    of `vars` and `steps` that cannot be read at all, for the reason `why`. `secrets` says whether
+    a bare `secrets.NAME` may stand here: in the `with` of an action alone.
     """
 
     index: Mapping[str, StepBase]
@@ -96,6 +97,7 @@ class Scope:
     known: Facts = NOTHING
     hidden: tuple[str, ...] = ()
     why: str = ""
+    secrets: bool = False
 
     @cached_property
     def steps(self) -> cel.Type:

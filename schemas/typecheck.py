@@ -195,6 +195,7 @@ class _Walk:
         elif isinstance(step, Wait):
             self._wait(step, path, scope)
         else:
+            scope = replace(scope, secrets=isinstance(step, ActionStep))
             for field, value in _values(step).items():
                 self.checks.value(value, f"{path}.{field}", scope)
         return cel.DYN, {}

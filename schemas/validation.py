@@ -12,6 +12,7 @@ from schemas.document import Document, parse_document
 from schemas.errors import DefinitionError, ErrorCode, Position, Problem, Severity
 from schemas.graph import find_order_problems
 from schemas.inputs import check_input, check_size
+from schemas.markers import marked_places
 from schemas.model_errors import find_model_problems, without_faults
 from schemas.parameters import find_parameter_problems
 from schemas.reachability import find_unreachable
@@ -93,7 +94,10 @@ def check(source: str | dict[str, Any], catalogue: Catalogue | None) -> Checked:
 
 
 def _check_data(data: Any, catalogue: Catalogue | None) -> tuple[Definition | None, list[Problem]]:
-    problems = shape_limits(data)
+    problems = shape_limits(data) or [
+        refused(Rule.BAD_VALUE, path, "U+FDD0 stands for secrets and cannot be written")
+        for path in marked_places(data)
+    ]
     if problems:
         return None, problems
     if catalogue is not None:

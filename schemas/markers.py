@@ -1,6 +1,6 @@
-"""References to secrets: `{{ secrets.NAME }}` renders to a marker, never to a value.
+"""Markers: `{{ secrets.NAME }}` renders to one, never to a value.
 
-The marker stays in history, in the record and in logs; only a worker turns it into the value, just
+A marker stays in history, in the record and in logs; only a worker turns it into the value, just
 before the action runs. It begins and ends with a Unicode noncharacter, which no text that a run
 has read may hold: whatever else is rendered is refused if it does, so that nobody can forge one.
 """
@@ -20,7 +20,7 @@ _MARKER = re.compile(rf"{DELIMITER}secrets\.({_NAME}){DELIMITER}")
 
 def secret_named(source: str) -> str | None:
     """Give NAME if an expression is nothing but `secrets.NAME`."""
-    found = _EXPRESSION.fullmatch(source)
+    found = _EXPRESSION.fullmatch(source) if source.startswith("secrets") else None
     return found[1] if found else None
 
 
@@ -62,6 +62,21 @@ def names_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from names_in(one)
+
+
+def marked_places(value: Any, path: str = "") -> Iterator[str]:
+    """Give the path of every text inside raw data that holds the delimiter."""
+    if isinstance(value, str):
+        if DELIMITER in value:
+            yield path
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            if DELIMITER in str(key):
+                yield path
+            yield from marked_places(one, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from marked_places(one, f"{path}[{index}]")
 
 
 def resolved(value: Any, secrets: Mapping[str, str]) -> Any:
