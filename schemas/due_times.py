@@ -69,8 +69,7 @@ def _intervals(config: ScheduleTrigger, begin: datetime) -> Iterator[Due]:
 
 def _walls(config: ScheduleTrigger, begin: datetime, end: datetime) -> Iterator[Due]:
     """Give each wall-clock time once: of two showings the first, and by `dst` those in a gap."""
-    cron, zone = config.parsed_cron, config.zone
-    assert cron is not None, "only cron comes here"
+    cron, zone = config.cron_of, config.zone
     shown_until: datetime | None = None  # the wall clock at the end of the stretch before
     for start, stop, offset in segments(zone, begin - _BEFORE, end + _BEFORE):
         opens, closes = (start + offset).replace(tzinfo=None), (stop + offset).replace(tzinfo=None)
@@ -92,34 +91,45 @@ def _twice(moment: datetime, config: ScheduleTrigger) -> str | None:
     return TWICE if local.utcoffset() != local.replace(fold=1).utcoffset() else None
 
 
-def _gaps(
-    config: ScheduleTrigger, begin: datetime, end: datetime
-) -> Iterator[tuple[datetime, list[datetime]]]:
-    """Give each forward jump of the clock (UTC) with the due wall-clock times that it skips."""
-    cron = config.parsed_cron
-    if cron is None:
-        return
-    shown_until: datetime | None = None
-    for start, stop, offset in segments(
-        config.zone, begin.astimezone(UTC) - _BEFORE, end.astimezone(UTC)
-    ):
-        opens, closes = (start + offset).replace(tzinfo=None), (stop + offset).replace(tzinfo=None)
-        if shown_until is not None and shown_until < opens and start > begin:
-            missed = list(cron.between(shown_until, opens))
-            if missed:
-                yield start, missed
-        shown_until = closes
+def exact_moments(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:
+    """Give the due times (UTC) in (after, until) that a calendar in the zone does not tell.
 
-
-def jumps_due(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:
-    """Give the jumps (UTC) in (after, until) at which a schedule is due because of `dst: once`."""
-    if config.dst != "once":
+    These are the jumps at which `dst: once` is due, and the first showings of local times that
+    come twice: of those Temporal takes, by the zone's side of Greenwich, the first or the second.
+    """
+    if config.cron is None:
         return []
-    return [jump for jump, _ in _gaps(config, after, until)]
+    found: list[datetime] = []
+    for before, start, offset in _jumps(config, after, until):
+        old, new = ((start + each).replace(tzinfo=None) for each in (before, offset))
+        walls = list(config.cron_of.between(min(old, new), max(old, new)))
+        if not walls or not after < start < until:
+            continue
+        if old > new:
+            found += [wall.replace(tzinfo=UTC) - before for wall in walls]
+        elif config.dst == "once":
+            found.append(start)
+    return found
 
 
 def skipped_walls(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:
     """Give the wall-clock times (naive) in (after, until) that `dst: skip` leaves out."""
-    if config.dst != "skip":
+    if config.cron is None or config.dst == "once":
         return []
-    return [wall for _, missed in _gaps(config, after, until) for wall in missed]
+    found: list[datetime] = []
+    for before, start, offset in _jumps(config, after, until):
+        if after < start < until:
+            opens, closes = ((start + each).replace(tzinfo=None) for each in (before, offset))
+            found += config.cron_of.between(opens, closes)
+    return found
+
+
+def _jumps(
+    config: ScheduleTrigger, after: datetime, until: datetime
+) -> Iterator[tuple[timedelta, datetime, timedelta]]:
+    """Give the jumps of the zone's clock: the offset before, the moment (UTC), the one after."""
+    before: timedelta | None = None
+    for start, _, offset in segments(config.zone, after - _BEFORE, until):
+        if before is not None:
+            yield before, start, offset
+        before = offset

@@ -5,7 +5,14 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from schemas import cel
 from schemas.cron import Cron, parse_cron
@@ -111,9 +118,10 @@ class ScheduleTrigger(InputTrigger):
         return load_zone(self.timezone)
 
     @property
-    def parsed_cron(self) -> Cron | None:
-        """The cron expression in its parts; None for an interval."""
-        return None if self.cron is None else parse_cron(self.cron)
+    def cron_of(self) -> Cron:
+        """The cron expression in its parts; not for intervals."""
+        assert self.cron is not None, "an interval has no cron expression"
+        return parse_cron(self.cron)
 
     def slot(self, moment: datetime) -> str:
         """Name the slot of a due time: the same name never runs twice.
@@ -132,3 +140,32 @@ def schedule_view(trigger_id: str, config: ScheduleTrigger, moment: datetime) ->
         "time": moment.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "local_time": moment.astimezone(config.zone).isoformat(),
     }
+
+
+class SlotCall(BaseModel):
+    """What a gate asks: order the run that was `due` then. `gate_started` is Temporal's clock."""
+
+    workspace: str
+    trigger_id: str
+    due: AwareDatetime
+    gate_started: AwareDatetime
+
+
+class SlotOutcome(StrEnum):
+    """What became of a due time."""
+
+    ORDERED = "ordered"
+    DUPLICATE = "duplicate"  # it has its run already
+    SKIPPED = "skipped"  # a run of the trigger is open
+    BUFFERED = "buffered"  # ordered when the open run has ended
+    LATE = "late"  # past catching up
+    RESTING = "resting"  # paused, disabled or deleted meanwhile
+    FAILED = "failed"  # the trigger's `last_error` says why
+
+
+class SlotAnswer(BaseModel):
+    """What became of a due time, and the run that it has."""
+
+    outcome: SlotOutcome
+    run_id: str | None = None
+    message: str | None = None
