@@ -50,6 +50,27 @@ class ActionError(SojournError):
         self.retryable = retryable
 
 
+class NotYetError(ActionError):
+    """Not this action's turn: it comes in `seconds`, as Sojourn itself has promised.
+
+    No fault, so that neither a step's `only` and `except` nor the cap on what other servers may
+    ask for apply to it.
+    """
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, message: str, *, seconds: float, hint: str | None = None) -> None:
+        """Build it with the time until the turn."""
+        super().__init__(
+            message,
+            code=ErrorCode.RATE_LIMITED,
+            retry_after=seconds,
+            hint=hint,
+            details={"wait": round(seconds, 3)},
+        )
+        self.seconds = seconds
+
+
 def is_retryable(error: SojournError) -> bool:
     """Tell whether another attempt may succeed: an ActionError says so, others by their code."""
     if isinstance(error, ActionError):

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.backoff import next_delay
 from activities.context import ActionContext
-from activities.errors import ActionError, invalid_input, is_retryable
+from activities.errors import ActionError, NotYetError, invalid_input, is_retryable
 from activities.masking import Masks, masking
 from activities.services import Services
 from schemas.actions import StepContext
@@ -134,12 +134,14 @@ def application_error(
     """
     code = str(error.code)
     retryable = is_retryable(error)
-    if retry is not None:
+    if retry is not None and not isinstance(error, NotYetError):
         retryable = retryable and code not in retry.except_
         retryable = retryable and (not retry.only or code in retry.only)
     delay: timedelta | None = None
     if retry is not None and retryable:
         delay = next_delay(retry, before + attempt, _random, error.retry_after)
+    if isinstance(error, NotYetError):
+        delay = timedelta(seconds=error.seconds)
     return ApplicationError(
         error.message,
         {**_details(error), "attempt": attempt},

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, EmailStr, Field
 
+from schemas.mail import MailPolicy
 from schemas.policies import Strict
 
 CONNECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -46,8 +47,6 @@ SecretText = Annotated[
 ]
 # It is sent in a header, or on a line of a protocol.
 SecretLine = Annotated[SecretText, Field(pattern=_NO_BREAK)]
-# Mails a minute over one connection; what is above waits.
-Rate = Annotated[int, Field(ge=1, le=100_000, description="mails a minute; what is above waits")]
 
 
 class ConnectionConfig(Strict):
@@ -62,7 +61,7 @@ class ConnectionSecrets(Strict):
     """A kind's secrets; every field is write-only."""
 
 
-class SmtpConfig(ConnectionConfig):
+class SmtpConfig(ConnectionConfig, MailPolicy):
     """A mail server; `tls: implicit` speaks TLS from the first byte, as on port 465."""
 
     host: Host
@@ -71,7 +70,6 @@ class SmtpConfig(ConnectionConfig):
     username: Line | None = None
     from_address: Line | None = Field(default=None, description="`Name <address>`")
     reply_to: Line | None = None
-    rate_per_minute: Rate | None = None
 
     def required_secrets(self) -> frozenset[str]:
         """A user needs a password."""
@@ -84,7 +82,7 @@ class PasswordSecrets(ConnectionSecrets):
     password: SecretLine | None = None
 
 
-class GmailConfig(ConnectionConfig):
+class GmailConfig(ConnectionConfig, MailPolicy):
     """Gmail's API, by an OAuth refresh token or by a service account that acts for `user`."""
 
     auth: Literal["oauth", "service_account"] = "oauth"
@@ -92,7 +90,6 @@ class GmailConfig(ConnectionConfig):
     client_id: Line | None = Field(default=None, description="of the OAuth client")
     from_address: Line | None = Field(default=None, description="`Name <address>`")
     reply_to: Line | None = None
-    rate_per_minute: Rate | None = None
     token_url: Url = "https://oauth2.googleapis.com/token"  # noqa: S105
     api_url: Url = "https://gmail.googleapis.com"
 
