@@ -28,13 +28,15 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # timers of the run; a branch that ends tells when only waits are left. 6: an operator's abort ends
 # the run, whatever stands around the step; what ran again is undone as it was when it had effect;
 # a step that its fallback completed is undone before what the fallback did; the losers of a race
-# end with it, also right after a continue-as-new.
+# end with it, also right after a continue-as-new. 7: an operator's decision is answered once the
+# step has taken it, also when the step is held again at that very moment.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
 TIMED_RETRIES_REVISION = 5
 RECOVERY_REVISION = 6
-REVISION = 6
+DECISION_REVISION = 7
+REVISION = 7
 
 
 class RunStatus(StrEnum):

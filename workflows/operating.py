@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.migration import Fit, compatibility
     from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
     from schemas.run import (
+        DECISION_REVISION,
         MAX_OUTPUT_BYTES,
         Answer,
         Decision,
@@ -50,10 +51,17 @@ class Operator:
         _check_size(order.output, "the output")
 
     async def decide(self, order: Decide) -> RunStatus:
-        """Hand the decision to the step."""
+        """Hand the decision to the step, and wait until it has taken it."""
         state = self._step(order.path)
-        state.decision = Decision.model_validate(order.model_dump(exclude={"path"}))
-        await workflow.wait_condition(lambda: not state.held or self._run.quiescing)
+        decision = Decision.model_validate(order.model_dump(exclude={"path"}))
+        state.decision = decision
+        # A step that fails again without waiting for anything is held again before anybody looks.
+        again = self._run.start.revision >= DECISION_REVISION
+        await workflow.wait_condition(
+            lambda: not state.held
+            or (again and state.decision is not decision)
+            or self._run.quiescing
+        )
         return self._run.recorder.status()
 
     # -- an approval -------------------------------------------------------------------------

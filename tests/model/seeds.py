@@ -252,4 +252,34 @@ FOUND = [
         },
         {"n": 3},
     ),
+    # Tried again it failed without waiting for anything, while another step was held: the decision
+    # was never answered (seed 4101803).
+    _case(
+        "held-again-at-once",
+        {
+            "id": "par",
+            "type": "parallel",
+            "branches": [
+                {"name": "x", "do": [_probe("a", **{"with": _BROKEN}, on_error="pause")]},
+                {
+                    "name": "y",
+                    "do": [
+                        {
+                            "id": "each",
+                            "type": "for_each",
+                            "items": [],
+                            "join": 1,
+                            "on_error": "pause",
+                            "do": [_nap("d", 1)],
+                        }
+                    ],
+                },
+            ],
+        },
+        acts=(
+            Act(5.4 * HOUR, "decide", "each", {"action": "retry"}),
+            Act(9.4 * HOUR, "decide", "each", {"action": "skip", "output": 3}),
+            Act(12.4 * HOUR, "decide", "a", {"action": "skip", "output": 4}),
+        ),
+    ),
 ]
