@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLContext
+from typing import Any
 
 import h11
 import httpcore2
@@ -136,19 +137,36 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         await self._pool.aclose()
 
 
+class GuardedClient(httpx2.AsyncClient):
+    """An httpx2 client over a guarded transport."""
+
+    def __init__(self, transport: GuardedTransport, **settings: Any) -> None:
+        """Build a client with httpx2's settings."""
+        super().__init__(transport=transport, **settings)
+        self._guarded = transport
+
+    async def exchange(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request as it stands and give its answer, the body not read yet.
+
+        What `send` does besides, such as authentication, redirects and cookies, an http step does
+        itself or does not want; it would cost as much as the exchange.
+        """
+        return await self._guarded.handle_async_request(request)
+
+
 def guarded_client(
     policy: TargetPolicy,
     *,
     resolver: Resolver = system_resolver,
     ssl_context: SSLContext | None = None,
-) -> httpx2.AsyncClient:
+) -> GuardedClient:
     """Build a client that follows no redirects, keeps no cookies and reads no environment.
 
     It asks for uncompressed bodies: a compressed one can grow a thousandfold while it is read.
     """
     transport = GuardedTransport(policy, resolver=resolver, ssl_context=ssl_context)
-    client = httpx2.AsyncClient(
-        transport=transport,
+    client = GuardedClient(
+        transport,
         trust_env=False,
         follow_redirects=False,
         timeout=httpx2.Timeout(30.0, connect=10.0),

@@ -58,7 +58,9 @@ async def read_body(response: httpx2.Response) -> Body:
     """
     kept, size = bytearray(), 0
     decoder = _decoder(response)
-    async for part in response.aiter_raw():
+    # Not `aiter_raw`, which adds to each part what a step has no use for.
+    assert isinstance(response.stream, httpx2.AsyncByteStream), "the client is asynchronous"
+    async for part in response.stream:
         for piece in decoder.pieces(part):
             size += len(piece)
             if size > MAX_RESPONSE_BYTES:

@@ -9,12 +9,16 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, Self
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from activities._client import GuardedClient
 from activities._reading import Body, parse_json, read_body
 from activities.context import ActionContext
 from activities.errors import ActionError
+from activities.http_auth import authorised, origin
+from activities.masking import masked
 from activities.registry import action
+from schemas.connections import CONNECTION_NAME
 from schemas.errors import ErrorCode
 
 MAX_REDIRECTS = 3
@@ -53,10 +57,14 @@ class HttpParams(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, title="http")
 
     method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    connection: Annotated[str, Field(pattern=CONNECTION_NAME)] | None = Field(
+        default=None, description="a stored connection of kind http, whose credentials are sent"
+    )
     url: str = Field(
         min_length=1,
         max_length=8192,
-        description="http or https; internal addresses need the operator's leave",
+        description="http or https; internal addresses need the operator's leave; with"
+        " `connection` a path below its base_url",
         examples=["https://api.example.com/leads"],
     )
     headers: dict[str, str] = Field(default_factory=dict, description="request headers")
@@ -84,8 +92,10 @@ class HttpParams(BaseModel):
 
     @field_validator("url")
     @classmethod
-    def _url(cls, value: str) -> str:
-        check_url(value)
+    def _url(cls, value: str, info: ValidationInfo) -> str:
+        # Below a connection's base_url it is whole only when the connection is known.
+        if info.data.get("connection") is None:
+            check_url(value)
         return value
 
     @field_validator("method", mode="before")
@@ -149,7 +159,7 @@ async def http(params: HttpParams, context: ActionContext) -> HttpResult:
     """
     try:
         async with asyncio.timeout(context.budget):
-            return await _exchange(params, context)
+            return await _exchange(await _connected(params, context), context)
     except TimeoutError as error:
         raise ActionError(
             f"no whole answer within {context.budget:g} s",
@@ -164,6 +174,18 @@ async def http(params: HttpParams, context: ActionContext) -> HttpResult:
         ) from error
 
 
+async def _connected(params: HttpParams, context: ActionContext) -> HttpParams:
+    """Give the parameters with the URL and the credentials of their connection, if there is one."""
+    if params.connection is None:
+        return params
+    url, headers = await authorised(context, params.connection, params.url, params.headers)
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise _invalid(f"the url is wrong: {error}") from error
+    return params.model_copy(update={"url": url, "headers": headers})
+
+
 async def _exchange(params: HttpParams, context: ActionContext) -> HttpResult:
     client = context.services.http
     headers = {name.lower(): text for name, text in params.headers.items()}
@@ -175,7 +197,7 @@ async def _exchange(params: HttpParams, context: ActionContext) -> HttpResult:
         params.method, _with_query(params), headers=headers, timeout=context.budget, **_body(params)
     )
     for hop in range(MAX_REDIRECTS + 1):
-        response = await client.send(request, stream=True, follow_redirects=False)
+        response = await client.exchange(request)
         try:
             follow = params.follow_redirects and not params.expects(response.status_code)
             if follow and response.status_code in _REDIRECTS and "location" in response.headers:
@@ -265,7 +287,7 @@ def check_url(text: str) -> httpx2.URL:
 
 
 def _with_query(params: HttpParams) -> httpx2.URL:
-    url = httpx2.URL(params.url)
+    url = check_url(params.url)
     extra = [
         (name, _written(one))
         for name, value in params.query.items()
@@ -290,7 +312,7 @@ def _body(params: HttpParams) -> dict[str, Any]:
 
 
 def _redirected(
-    client: httpx2.AsyncClient, request: httpx2.Request, response: httpx2.Response
+    client: GuardedClient, request: httpx2.Request, response: httpx2.Response
 ) -> httpx2.Request:
     """Build the request of the next hop, as RFC 9110 15.4 and browsers do."""
     try:
@@ -302,10 +324,14 @@ def _redirected(
     status, method = response.status_code, request.method
     headers = httpx2.Headers(request.headers)
     del headers["host"]
-    if _origin(target) != _origin(request.url):
-        for name in _CREDENTIALS:
-            headers.pop(name, None)
     content: bytes | None = request.content
+    if origin(target) != origin(request.url):
+        for name, text in request.headers.items():
+            # By value too: a secret may stand in any header.
+            if name.lower() in _CREDENTIALS or masked(text) != text:
+                headers.pop(name, None)
+        if status in (307, 308) and _holds_secret(content):
+            raise _refused_redirect("to another origin, of a body with a secret,")
     if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
         method, content = "GET", None
     if content is None or method in ("GET", "HEAD"):
@@ -321,8 +347,9 @@ def _redirected(
     )
 
 
-def _origin(url: httpx2.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host.lower(), url.port or (443 if url.scheme == "https" else 80)
+def _holds_secret(content: bytes) -> bool:
+    text = content.decode("utf-8", errors="replace")
+    return masked(text) != text
 
 
 def _matches(entry: int | str, status: int) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx2
 
-from activities._client import guarded_client
+from activities._client import GuardedClient, guarded_client
 from activities._ssrf import TargetPolicy
 from activities.vault import Vault
 from db.engine import Database
@@ -114,7 +114,7 @@ class Services:
         return TargetPolicy.of(self.http_config.allow_cidrs, self.http_config.allow_ports)
 
     @cached_property
-    def http(self) -> httpx2.AsyncClient:
+    def http(self) -> GuardedClient:
         """The client of http steps."""
         return guarded_client(self.http_policy)
 
