@@ -14,14 +14,15 @@ OPEN = tuple(status for status in RunStatus if status not in TERMINAL)
 _OPEN_SQL = sa.text("status IN ('queued', 'running', 'waiting', 'paused', 'compensating')")
 
 # Ordered, and free to start, but not started as far as the row knows.
-_DUE_SQL = sa.text(
+DUE_SQL = sa.text(
     "due_at IS NOT NULL AND admitted_at IS NOT NULL"
     " AND status = 'queued' AND temporal_run_id IS NULL"
 )
 # Ordered, and waiting for a slot, for its time or for a rate.
-_WAITING_SQL = sa.text("due_at IS NOT NULL AND admitted_at IS NULL AND status = 'queued'")
-_ADMITTED_SQL = sa.text(f"admitted_at IS NOT NULL AND {_OPEN_SQL.text}")
-_DEBOUNCED_SQL = sa.text(f"debounce_key IS NOT NULL AND {_WAITING_SQL.text}")
+WAITING_SQL = sa.text("due_at IS NOT NULL AND admitted_at IS NULL AND status = 'queued'")
+ADMITTED_SQL = sa.text(f"admitted_at IS NOT NULL AND {_OPEN_SQL.text}")
+_TRIGGERED_SQL = sa.text(f"trigger_id IS NOT NULL AND {_OPEN_SQL.text}")
+_DEBOUNCED_SQL = sa.text(f"debounce_key IS NOT NULL AND {WAITING_SQL.text}")
 
 
 class Run(SQLModel, table=True):
@@ -51,7 +52,7 @@ class Run(SQLModel, table=True):
             postgresql_where=sa.text("lead_id IS NOT NULL"),
         ),
         sa.Index("ix_runs_open", "checked_at", postgresql_where=_OPEN_SQL),
-        sa.Index("ix_runs_due", "workspace", "due_at", postgresql_where=_DUE_SQL),
+        sa.Index("ix_runs_due", "workspace", "due_at", postgresql_where=DUE_SQL),
         sa.Index(
             "ix_runs_waiting",
             "workspace",
@@ -59,14 +60,14 @@ class Run(SQLModel, table=True):
             "priority",
             "created_at",
             "id",
-            postgresql_where=_WAITING_SQL,
+            postgresql_where=WAITING_SQL,
         ),
         sa.Index(
             "ix_runs_admitted",
             "workspace",
             "definition",
             "flow_key",
-            postgresql_where=_ADMITTED_SQL,
+            postgresql_where=ADMITTED_SQL,
         ),
         sa.Index(
             "ix_runs_debounced",
@@ -75,6 +76,7 @@ class Run(SQLModel, table=True):
             "debounce_key",
             postgresql_where=_DEBOUNCED_SQL,
         ),
+        sa.Index("ix_runs_trigger", "trigger_id", postgresql_where=_TRIGGERED_SQL),
         sa.Index(
             "ix_runs_parent",
             "parent_run_id",

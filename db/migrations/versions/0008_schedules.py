@@ -1,18 +1,51 @@
-"""Schedule triggers.
+"""Schedule triggers, and how long rows are kept."""
 
-Revision ID: 0008
-Revises: 0007
-"""
+import sqlalchemy as sa
+from alembic import op
 
-revision = "0008"
-down_revision = "0007"
-branch_labels = None
-depends_on = None
+revision: str = "0008"
+down_revision: str | None = "0007"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+_TRIGGERED = sa.text(
+    "trigger_id IS NOT NULL"
+    " AND status IN ('queued', 'running', 'waiting', 'paused', 'compensating')"
+)
+_BUFFERED = sa.text("buffered_for IS NOT NULL")
 
 
 def upgrade() -> None:
-    pass
+    """Bring the schema to this revision."""
+    op.create_table(
+        "schedules",
+        sa.Column("trigger_id", sa.String(), nullable=False),
+        sa.Column("workspace", sa.String(), nullable=False),
+        sa.Column("definition", sa.String(), nullable=False),
+        sa.Column("written", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("written_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("buffered_for", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("trigger_id", name="pk_schedules"),
+    )
+    op.create_index("ix_schedules_workspace", "schedules", ["workspace"])
+    op.create_index(
+        "ix_schedules_buffered", "schedules", ["workspace"], postgresql_where=_BUFFERED
+    )
+    op.create_index("ix_runs_trigger", "runs", ["trigger_id"], postgresql_where=_TRIGGERED)
+    op.create_table(
+        "retention_policies",
+        sa.Column("workspace", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("days", sa.Integer(), nullable=True),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "subject", name="pk_retention_policies"),
+    )
 
 
 def downgrade() -> None:
-    pass
+    """Take this revision back."""
+    op.drop_table("retention_policies")
+    op.drop_index("ix_runs_trigger", table_name="runs", postgresql_where=_TRIGGERED)
+    op.drop_index("ix_schedules_buffered", table_name="schedules", postgresql_where=_BUFFERED)
+    op.drop_index("ix_schedules_workspace", table_name="schedules")
+    op.drop_table("schedules")
