@@ -58,9 +58,9 @@ class Operator:
         # A step that fails again without waiting for anything is held again before anybody looks.
         again = self._run.start.revision >= DECISION_REVISION
         await workflow.wait_condition(
-            lambda: not state.held
-            or (again and state.decision is not decision)
-            or self._run.quiescing
+            lambda: (
+                not state.held or (again and state.decision is not decision) or self._run.quiescing
+            )
         )
         return self._run.recorder.status()
 
