@@ -1,9 +1,11 @@
 """Triggers: what starts runs of a definition by itself."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,20 +15,34 @@ from db.ordering import order_run
 from db.pages import DEFAULT_PAGE, Page, cut, decode_cursor, page_size
 from db.trigger_table import Trigger, TriggerKind
 from schemas import expressions
-from schemas.errors import ExpressionError, NotFoundError, SojournError, UnavailableError
+from schemas.errors import (
+    ConflictError,
+    ExpressionError,
+    NotFoundError,
+    SojournError,
+    UnavailableError,
+)
 from schemas.events import view
 from schemas.run import Event
+from schemas.triggers import TriggerInput
 
 __all__ = [
     "Trigger",
     "TriggerKind",
     "add",
+    "columns_of",
     "delete",
     "fire",
     "get",
+    "given_of",
     "list_page",
+    "note",
     "replace",
+    "switch",
 ]
+
+_MAPPED = (TriggerKind.EVENT, TriggerKind.SCHEDULE, TriggerKind.WEBHOOK)
+_given: TypeAdapter[TriggerInput] = TypeAdapter(TriggerInput)
 
 # A busy trigger's row is written once in this time, so that its events need not queue for it.
 _NOTED_EVERY = timedelta(seconds=1)
@@ -36,25 +52,57 @@ async def add(
     session: AsyncSession,
     workspace: str,
     definition: str,
+    given: TriggerInput,
     *,
-    event_type: str,
-    where: str | None,
-    input: dict[str, Any],
-    enabled: bool = True,
+    token_hash: str | None = None,
+    next_due_at: datetime | None = None,
 ) -> Trigger:
-    """Store an event trigger; raises NotFoundError (DEFINITION_NOT_FOUND)."""
+    """Store a trigger; raises NotFoundError (DEFINITION_NOT_FOUND).
+
+    ConflictError if the definition has its one switch of kind `manual` or `api`, or the form its
+    trigger, already.
+    """
     await definitions.get(session, workspace, definition)
     row = Trigger(
         workspace=workspace,
         definition=definition,
-        event_type=event_type,
-        where=where,
-        input=input,
-        enabled=enabled,
+        kind=TriggerKind(given.kind),
+        token_hash=token_hash,
+        next_due_at=next_due_at,
+        **columns_of(given),
     )
-    session.add(row)
-    await session.flush()
-    return row
+    statement = insert(Trigger).values(row.model_dump()).on_conflict_do_nothing().returning(Trigger)
+    stored = (await session.exec(statement)).scalars().first()
+    if stored is None:
+        raise ConflictError(
+            f"there is such a trigger of kind {given.kind!r} already",
+            hint="enable, disable or change the one that is there",
+        )
+    return stored
+
+
+def columns_of(given: TriggerInput) -> dict[str, Any]:
+    """Give the columns of what a trigger says; `given_of` turns them back."""
+    values = given.model_dump(mode="json", exclude={"kind"})
+    return {
+        "enabled": values.pop("enabled"),
+        "event_type": values.pop("event", None),
+        "where": values.pop("where", None),
+        "input": values.pop("input", {}),
+        "config": values,
+    }
+
+
+def given_of(row: Trigger) -> TriggerInput:
+    """Give what a stored trigger says."""
+    given = {**row.config, "kind": row.kind.value, "enabled": row.enabled}
+    if row.kind in _MAPPED:
+        given["input"] = row.input
+    if row.where is not None:
+        given["where"] = row.where
+    if row.event_type is not None:
+        given["event"] = row.event_type
+    return _given.validate_python(given)
 
 
 async def get(session: AsyncSession, workspace: str, definition: str, trigger_id: str) -> Trigger:
@@ -69,22 +117,32 @@ async def get(session: AsyncSession, workspace: str, definition: str, trigger_id
 
 
 async def replace(
-    session: AsyncSession,
-    workspace: str,
-    definition: str,
-    trigger_id: str,
-    *,
-    event_type: str,
-    where: str | None,
-    input: dict[str, Any],
-    enabled: bool,
+    session: AsyncSession, workspace: str, definition: str, trigger_id: str, given: TriggerInput
 ) -> Trigger:
-    """Change an event trigger; raises NotFoundError."""
+    """Change a trigger; raises NotFoundError, and ConflictError when its kind would change."""
     row = await get(session, workspace, definition, trigger_id)
-    row.event_type, row.where, row.input, row.enabled = event_type, where, input, enabled
+    if row.kind != given.kind:
+        raise ConflictError(
+            f"the trigger is of kind {row.kind.value!r}, which cannot change",
+            hint="delete it and add another",
+        )
+    for name, value in columns_of(given).items():
+        setattr(row, name, value)
     row.updated_at, row.last_error = now(), None
     session.add(row)
     await session.flush()
+    return row
+
+
+async def switch(
+    session: AsyncSession, workspace: str, definition: str, trigger_id: str, *, enabled: bool
+) -> Trigger:
+    """Enable or disable a trigger; raises NotFoundError."""
+    row = await get(session, workspace, definition, trigger_id)
+    if row.enabled != enabled:
+        row.enabled, row.updated_at = enabled, now()
+        session.add(row)
+        await session.flush()
     return row
 
 
@@ -146,7 +204,7 @@ async def fire(
         if run_id is not None:
             ordered.append(run_id)
         if run_id is not None or error is not None:
-            await _note(session, trigger, error)
+            await note(session, trigger, error)
     return ordered
 
 
@@ -174,7 +232,8 @@ async def _order(
     return ordered.run_id if ordered.created else None
 
 
-async def _note(session: AsyncSession, trigger: Trigger, error: str | None) -> None:
+async def note(session: AsyncSession, trigger: Trigger, error: str | None) -> None:
+    """Note that a trigger fired, or why it did not; at most about once a second the same."""
     moment = now()
     fresh = sa.and_(
         col(Trigger.last_fired_at) > moment - _NOTED_EVERY,

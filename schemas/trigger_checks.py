@@ -1,35 +1,44 @@
-"""Checks of an event trigger: its `where`, and the input that it gives its runs."""
+"""Checks of a trigger: its `where`, and the input that it gives its runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas import cel
 from schemas.errors import ErrorCode, ExpressionError, InputError, Problem
-from schemas.events import EVENT_TYPE
 from schemas.expressions import parse_template, templates
 from schemas.validation import check_input
 
-_SCOPE = {"event": EVENT_TYPE}
+Scope = Mapping[str, cel.Type]
 
 
 def find_trigger_problems(
-    where: str | None, given: dict[str, Any], schema: dict[str, Any]
+    where: str | None, given: dict[str, Any], schema: dict[str, Any], scope: Scope
 ) -> list[Problem]:
-    """Give every problem of a trigger: `given` may hold {{ }}, `schema` is of the run's input."""
-    found = [] if where is None else list(_expression(where, "where", cel.BOOL))
-    for path, text in templates(given, "input"):
-        try:
-            sources = parse_template(text).sources
-        except ExpressionError as error:
-            found.append(_problem(path, error.message, error.hint))
-            continue
-        for _, source in sources:
-            found += _expression(source, path)
+    """Give every problem of a trigger: `given` may hold {{ }}, `schema` is of the run's input.
+
+    `scope` types the names that its expressions may use.
+    """
+    found = [] if where is None else list(_expression(where, "where", scope, cel.BOOL))
+    found += find_template_problems(given, "input", scope)
     return found or list(_shape(given, schema))
 
 
-def _expression(source: str, path: str, wanted: cel.Type | None = None) -> Iterator[Problem]:
-    kind, problems = cel.check(source, _SCOPE)
+def find_template_problems(value: Any, path: str, scope: Scope) -> Iterator[Problem]:
+    """Give every problem of the {{ }} inside a value."""
+    for place, text in templates(value, path):
+        try:
+            sources = parse_template(text).sources
+        except ExpressionError as error:
+            yield _problem(place, error.message, error.hint)
+            continue
+        for _, source in sources:
+            yield from _expression(source, place, scope)
+
+
+def _expression(
+    source: str, path: str, scope: Scope, wanted: cel.Type | None = None
+) -> Iterator[Problem]:
+    kind, problems = cel.check(source, dict(scope))
     for problem in problems:
         yield _problem(path, problem.message, problem.hint)
     if wanted is not None and not problems and kind not in (wanted, cel.DYN):

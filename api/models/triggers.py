@@ -1,39 +1,82 @@
-"""Triggers as the API takes and gives them."""
+"""Triggers as the API gives them; `schemas.triggers` has what it takes."""
 
 from datetime import datetime
-from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from api.models.common import Closed
-from db.trigger_table import TriggerKind
-from schemas.step_base import EventType, Expression
+from schemas.triggers import (
+    ApiTrigger,
+    EventTrigger,
+    FormTrigger,
+    ManualTrigger,
+    ScheduledTrigger,
+    TriggerKind,
+    WebhookTrigger,
+)
 
 
-class TriggerInput(Closed):
-    """What starts a run of the definition by itself: each event of a type, where `where` holds."""
-
-    kind: TriggerKind = TriggerKind.EVENT
-    event: EventType = Field(description="the events' type", examples=["order.paid"])
-    where: Annotated[Expression, Field(max_length=4096)] | None = Field(
-        default=None, description="CEL over `event`", examples=["event.data.amount > 100"]
-    )
-    input: dict[str, Any] = Field(
-        default_factory=dict,
-        description="the run's input; strings may hold {{ CEL }} over `event`",
-        examples=[{"order": "{{ event.key }}"}],
-    )
-    enabled: bool = True
-
-
-class TriggerView(TriggerInput):
-    """One trigger; `last_error` says why the last event that it matched started nothing."""
+class TriggerState(BaseModel):
+    """What has become of a trigger; `last_error` says why the last time started nothing."""
 
     id: str
+    definition: str
     created_at: datetime
     updated_at: datetime
     last_fired_at: datetime | None = None
+    next_due_at: datetime | None = Field(default=None, description="schedules only")
     last_error: str | None = None
+
+
+class ManualTriggerView(ManualTrigger, TriggerState):
+    """People's starts."""
+
+
+class ApiTriggerView(ApiTrigger, TriggerState):
+    """Programs' starts."""
+
+
+class FormTriggerView(FormTrigger, TriggerState):
+    """A form's submissions."""
+
+
+class EventTriggerView(EventTrigger, TriggerState):
+    """Runs by events."""
+
+
+class ScheduledTriggerView(ScheduledTrigger, TriggerState):
+    """Runs by the clock."""
+
+
+class WebhookTriggerView(WebhookTrigger, TriggerState):
+    """Runs by deliveries.
+
+    `token` and `url` are in the answer that makes the token and nowhere else.
+    """
+
+    token: str | None = None
+    url: str | None = Field(default=None, description="where the sender posts")
+    rejected: int = Field(default=0, description="deliveries with a bad signature")
+    last_rejected_at: datetime | None = None
+    last_rejection: str | None = None
+
+
+# Plain: the kinds of the views tell them apart.
+TriggerView = (
+    ManualTriggerView
+    | ApiTriggerView
+    | WebhookTriggerView
+    | ScheduledTriggerView
+    | EventTriggerView
+    | FormTriggerView
+)
+VIEWS: dict[TriggerKind, type[TriggerView]] = {
+    TriggerKind.MANUAL: ManualTriggerView,
+    TriggerKind.API: ApiTriggerView,
+    TriggerKind.WEBHOOK: WebhookTriggerView,
+    TriggerKind.SCHEDULE: ScheduledTriggerView,
+    TriggerKind.EVENT: EventTriggerView,
+    TriggerKind.FORM: FormTriggerView,
+}
 
 
 class TriggerPage(BaseModel):

@@ -8,17 +8,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.dependencies import SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, PageDep
-from api.models.triggers import TriggerInput, TriggerPage, TriggerView
+from api.models.triggers import VIEWS, TriggerPage, TriggerState, TriggerView
 from db import definitions, triggers
 from schemas.errors import InputError, NotFoundError
 from schemas.trigger_checks import find_trigger_problems
+from schemas.triggers import InputTrigger, ScheduledTrigger, TriggerInput
 
 router = APIRouter(tags=["triggers"], prefix="/definitions/{name}/triggers")
 
 TriggerPath = Annotated[str, Path(min_length=1, max_length=64, description="the trigger's id")]
 
 
-@router.post("", status_code=201, responses=problems(400, 404, 413))
+@router.post("", status_code=201, responses=problems(400, 404, 409, 413))
 async def create_trigger(
     name: NamePath,
     body: TriggerInput,
@@ -26,17 +27,9 @@ async def create_trigger(
     workspace: WorkspaceDep,
     response: Response,
 ) -> TriggerView:
-    """Add a trigger; from now on each event that it matches starts a run."""
+    """Add a trigger; from now on it starts runs of the active version."""
     await _check(session, workspace, name, body)
-    row = await triggers.add(
-        session,
-        workspace,
-        name,
-        event_type=body.event,
-        where=body.where,
-        input=body.input,
-        enabled=body.enabled,
-    )
+    row = await triggers.add(session, workspace, name, body)
     response.headers["Location"] = f"/api/v1/definitions/{name}/triggers/{row.id}"
     return _view(row)
 
@@ -59,7 +52,7 @@ async def get_trigger(
     return _view(await triggers.get(session, workspace, name, trigger_id))
 
 
-@router.put("/{trigger_id}", responses=problems(400, 404, 413))
+@router.put("/{trigger_id}", responses=problems(400, 404, 409, 413))
 async def replace_trigger(
     name: NamePath,
     trigger_id: TriggerPath,
@@ -67,19 +60,25 @@ async def replace_trigger(
     session: SessionDep,
     workspace: WorkspaceDep,
 ) -> TriggerView:
-    """Change a trigger; `enabled: false` rests it."""
+    """Change a trigger, all but its kind; `enabled: false` rests it."""
     await _check(session, workspace, name, body)
-    row = await triggers.replace(
-        session,
-        workspace,
-        name,
-        trigger_id,
-        event_type=body.event,
-        where=body.where,
-        input=body.input,
-        enabled=body.enabled,
-    )
-    return _view(row)
+    return _view(await triggers.replace(session, workspace, name, trigger_id, body))
+
+
+@router.post("/{trigger_id}/enable", responses=problems(404))
+async def enable_trigger(
+    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+) -> TriggerView:
+    """Let a trigger fire again."""
+    return _view(await triggers.switch(session, workspace, name, trigger_id, enabled=True))
+
+
+@router.post("/{trigger_id}/disable", responses=problems(404))
+async def disable_trigger(
+    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+) -> TriggerView:
+    """Rest a trigger: what would have fired it is refused, or passes by."""
+    return _view(await triggers.switch(session, workspace, name, trigger_id, enabled=False))
 
 
 @router.delete("/{trigger_id}", status_code=204, responses=problems(404))
@@ -94,13 +93,16 @@ async def delete_trigger(
 async def _check(session: AsyncSession, workspace: str, name: str, body: TriggerInput) -> None:
     """Check the expressions, and the input against the active version if there is one."""
     await definitions.get(session, workspace, name)
+    if not isinstance(body, InputTrigger):
+        return
     try:
         version = await definitions.get_version(session, workspace, name)
     except NotFoundError:
         schema = {"type": "object"}
     else:
         schema = version.document.get("input") or {"type": "object"}
-    found = find_trigger_problems(body.where, body.input, schema)
+    where = None if isinstance(body, ScheduledTrigger) else body.where
+    found = find_trigger_problems(where, body.input, schema, body.SCOPE)
     if found:
         first = found[0]
         raise InputError(
@@ -111,5 +113,8 @@ async def _check(session: AsyncSession, workspace: str, name: str, body: Trigger
 
 
 def _view(row: triggers.Trigger) -> TriggerView:
-    values = row.model_dump(include=set(TriggerView.model_fields))
-    return TriggerView.model_validate({**values, "event": row.event_type})
+    shown: type[TriggerView] = VIEWS[row.kind]
+    state = row.model_dump(include=set(TriggerState.model_fields))
+    given = triggers.given_of(row).model_dump()
+    extra = row.model_dump(include=set(shown.model_fields) - set(given))
+    return shown.model_validate({**given, **extra, **state, "kind": row.kind.value})
