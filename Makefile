@@ -58,7 +58,7 @@ bench: setup ## Measure Sojourn beside a hand-written Temporal workflow
 	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: setup ## Kill workers and servers for minutes (SOJOURN_CHAOS_SEED=7 for other moments)
-	SOJOURN_CHAOS=1 $(BIN)/pytest tests/faults tests/model -o log_cli=true --log-cli-level=WARNING $(ARGS)
+	SOJOURN_CHAOS=1 $(BIN)/pytest -o log_cli=true --log-cli-level=WARNING $(ARGS)
 
 # Browser tests need a Chromium: on a Debian machine where we are root it is installed.
 chromium:

@@ -4,6 +4,7 @@ Modules of the product are imported inside the fixtures, so that a unit test tha
 starts at once.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -31,6 +32,26 @@ if TYPE_CHECKING:
 API_KEY = "test-key-0123456789"
 
 MakeDatabase = Callable[[], Awaitable[str]]
+CHAOS = os.environ.get("SOJOURN_CHAOS") == "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tests that `make chaos` collects, keep those that have a long form, and faults."""
+    if not CHAOS:
+        return
+    kept = [
+        item
+        for item in items
+        if "long" in getattr(item, "fixturenames", ()) or "faults" in item.path.parts
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """Whether a test's long form is asked for, as `make chaos` does."""
+    return CHAOS
 
 
 @pytest.fixture(scope="session")

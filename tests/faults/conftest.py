@@ -30,12 +30,6 @@ def seed() -> int:
     return found
 
 
-@pytest.fixture
-def long() -> bool:
-    """Whether the long form is asked for, as `make chaos` does."""
-    return os.environ.get("SOJOURN_CHAOS") == "1"
-
-
 @pytest.fixture(scope="package")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
     """PostgreSQL, Temporal and an API, for all tests of this folder."""

@@ -10,12 +10,6 @@ from tests.model.player import Player, playing
 
 
 @pytest.fixture
-def long() -> bool:
-    """Whether the long form is asked for, as `make chaos` does."""
-    return os.environ.get("SOJOURN_CHAOS") == "1"
-
-
-@pytest.fixture
 def seed() -> int:
     """The first seed of the long form; set SOJOURN_CHAOS_SEED for others."""
     return int(os.environ.get("SOJOURN_CHAOS_SEED", "20")) * 100_000

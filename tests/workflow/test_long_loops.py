@@ -8,32 +8,38 @@ from schemas.run import RunState, RunStatus
 from tests.kit.posting import Desk
 from tests.kit.running import Runner, until
 
-ITERATIONS, EVENTS = 3000, 500
-LOOPS = f"""
+# Iterations and events, in the short form and in the long one.
+SIZES = ((900, 150), (3000, 500))
+
+
+def loops(iterations: int, events: int) -> str:
+    """Give a definition of two loops: one counts, the other takes events."""
+    return f"""
 name: long-loop
 output: "{{{{ [vars.count, vars.sum] }}}}"
 steps:
   - {{id: begin, type: set, vars: {{count: 0, sum: 0}}}}
   - id: loop
     type: repeat
-    until: vars.count == {ITERATIONS}
-    max: {ITERATIONS}
+    until: vars.count == {iterations}
+    max: {iterations}
     do:
       - {{id: one, type: set, vars: {{count: "{{{{ vars.count + 1 }}}}"}}}}
   - id: collect
     type: repeat
-    until: index == {EVENTS - 1}
-    max: {EVENTS}
+    until: index == {events - 1}
+    max: {events}
     do:
       - {{id: tick, type: wait, event: tick, key: "{{{{ run.id }}}}", timeout: 1h}}
       - {{id: add, type: set, vars: {{sum: "{{{{ vars.sum + steps.tick.output.n }}}}"}}}}
 """
 
 
-async def test_three_thousand_iterations_with_events_and_a_pause(
-    real_time: Runner, database: Database
+async def test_iterations_with_events_and_a_pause(
+    real_time: Runner, database: Database, long: bool
 ) -> None:
-    start = real_time.start_of(LOOPS, history_limit=300)
+    iterations, events = SIZES[long]
+    start = real_time.start_of(loops(iterations, events), history_limit=300 if long else 90)
     async with database.session() as session:
         await runs.insert_queued(
             session,
@@ -58,16 +64,16 @@ async def test_three_thousand_iterations_with_events_and_a_pause(
 
     await until(generations)
     await handle.signal("pause")
-    for number in range(EVENTS // 2):
+    for number in range(events // 2):
         await desk.post("tick", {"n": number})
-    assert 0 < (await until(paused)).vars["count"] < ITERATIONS
+    assert 0 < (await until(paused)).vars["count"] < iterations
     await handle.signal("resume")
-    for number in range(EVENTS // 2, EVENTS):
+    for number in range(events // 2, events):
         await desk.post("tick", {"n": number})
     async with asyncio.timeout(120):
         output = await handle.result()
     ended = await state()
-    assert output == [ITERATIONS, sum(range(EVENTS))]
+    assert output == [iterations, sum(range(events))]
     assert ended.generation >= 10
     # Of the iterations only the last one's steps were carried.
     assert len(ended.steps) < 10

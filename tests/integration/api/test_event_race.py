@@ -21,7 +21,9 @@ from workflows.gateway import Gateway
 
 EVENTS = "/api/v1/events"
 SEED = 20261121
-RUNS, WAITS = 10, 100
+# Runs, and the waits of each; events to one run: in the short form and in the long one.
+SIZES = ((5, 50), (10, 100))
+STREAMED = (150, 500)
 # One wait after the other, each for a key of its own: their events come at any time of the run.
 MANY = """
 name: {{name}}
@@ -37,13 +39,13 @@ steps:
 # One wait after the other for one key, over many executions.
 STREAM = """
 name: {name}
-input: {{type: object, properties: {{key: {{type: string}}}}}}
+input: {{type: object, properties: {{key: {{type: string}}, count: {{type: integer}}}}}}
 output: "{{{{ vars.seen }}}}"
 steps:
   - {{id: begin, type: set, vars: {{seen: []}}}}
   - id: loop
     type: repeat
-    while: size(vars.seen) < 500
+    while: size(vars.seen) < input.count
     max: 500
     do:
       - {{id: w, type: wait, event: race.step, key: "{{{{ input.key }}}}"}}
@@ -72,12 +74,13 @@ async def ended(api: AsyncClient, run_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", [SEED])
-async def test_a_thousand_events_around_their_waits(
-    api: AsyncClient, publish: Publish, worker: Worker, seed: int
+async def test_events_around_their_waits(
+    api: AsyncClient, publish: Publish, worker: Worker, seed: int, long: bool
 ) -> None:
+    count, waits = SIZES[long]
     chance = random.Random(seed)
     name = await publish(MANY.format(concurrency=10))
-    keys = [[f"{name}-{run}-{n}" for n in range(WAITS)] for run in range(RUNS)]
+    keys = [[f"{name}-{run}-{n}" for n in range(waits)] for run in range(count)]
     ways: Counter[str] = Counter()
     slots = asyncio.Semaphore(8)
 
@@ -88,22 +91,28 @@ async def test_a_thousand_events_around_their_waits(
 
     run_ids = [await start(api, name, {"keys": mine}) for mine in keys]
     # Within each run in another order than it waits in: some come long before, some long after.
-    calls = [tell(key, chance.uniform(0, 8)) for mine in keys for key in mine]
+    calls = [tell(key, chance.uniform(0, waits / 12)) for mine in keys for key in mine]
     await asyncio.gather(*calls)
     for run_id, mine in zip(run_ids, keys, strict=True):
         detail = await ended(api, run_id)
         # Each wait got its own event, and so none was lost and none came twice.
         assert detail["output"] == mine
     print(f"\n{sum(ways.values())} events: {dict(ways)}")  # noqa: T201 - figures for the log
-    assert sum(ways.values()) == RUNS * WAITS
-    assert min(ways["signal"], ways["store"]) > 50
+    assert sum(ways.values()) == count * waits
+    assert min(ways["signal"], ways["store"]) > count * waits / 20
 
 
-async def test_five_hundred_events_to_one_run_that_continues_as_new(
-    api: AsyncClient, worker: Worker, database: Database, gateway: Gateway, catalogue: Catalogue
+async def test_events_to_one_run_that_continues_as_new(
+    api: AsyncClient,
+    worker: Worker,
+    database: Database,
+    gateway: Gateway,
+    catalogue: Catalogue,
+    long: bool,
 ) -> None:
     name, run_id = a_name(), new_id()
-    given = {"key": name}
+    count = STREAMED[long]
+    given = {"key": name, "count": count}
     async with database.session() as session:
         await runs.insert_queued(
             session, "default", run_id=run_id, definition=name, version=1, input=given
@@ -114,7 +123,7 @@ async def test_five_hundred_events_to_one_run_that_continues_as_new(
         definition=load_definition(STREAM.format(name=name), catalogue),
         version=1,
         input=given,
-        history_limit=200,
+        history_limit=200 if long else 80,
         revision=REVISION,
     )
     await gateway.start(begin)
@@ -124,10 +133,10 @@ async def test_five_hundred_events_to_one_run_that_continues_as_new(
         async with slots:
             await post(api, "race.step", name, number)
 
-    await asyncio.gather(*(tell(number) for number in range(500)))
+    await asyncio.gather(*(tell(number) for number in range(count)))
     detail = await ended(api, run_id)
     assert detail["status"] == "completed", detail["error"]
-    assert sorted(detail["output"]) == list(range(500))
+    assert sorted(detail["output"]) == list(range(count))
     state: RunState = await gateway.state(begin.workflow_id, deadline=10)
     assert state.generation >= 3
     assert len(state.inbox) == 0
