@@ -207,7 +207,7 @@ def test_no_public_ipv6_address_is_special_nor_hides_a_special_one(address: IPv6
 
 def test_one_place_opens_http_connections(repository: Path) -> None:
     openers = re.compile(
-        r"AsyncClient\(|httpx2\.(get|post|Client)\b|urllib\.request|import requests"
+        r"(Async|Guarded)Client\(|httpx2\.(get|post|Client)\b|urllib\.request|import requests"
     )
     found = {
         str(path.relative_to(repository))
