@@ -65,8 +65,11 @@ def build_app(
         api_key=key,
         workspace=settings.workspace,
         public_url=settings.public_url,
+        booking_url=settings.booking_url,
         timescale=settings.timescale,
         render_metrics=telemetry.render,
+        ai_keep=settings.ai_keep,
+        ai_daily=settings.ai_daily,
     )
     app = create_app(
         database=database,

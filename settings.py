@@ -1,5 +1,7 @@
 """Settings of every process, from the environment and from an `.env` file."""
 
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -9,10 +11,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.client import TLSConfig
 
 from activities.services import AiConfig, HttpConfig, MailConfig, Services
+from db.ai_breakers import Thresholds
+from db.ai_ledger import Allowance
 from db.engine import Database
 from db.sealing import KeyRing
 from db.url import normalise_url
+from schemas.durations import parse_duration
 from schemas.errors import InputError
+from schemas.keeping import Keep
+from schemas.mail import MailPolicy
+
+NotNegative = Annotated[Decimal, Field(ge=0)]
 
 
 def _plain(name: str) -> AliasChoices:
@@ -74,6 +83,10 @@ class Settings(BaseSettings):
     )
     mail_from: str | None = None
     booking_url: str | None = None
+    # Of the configured server; connections say it themselves.
+    mail_rate_per_minute: int | None = Field(default=None, ge=1, le=100_000)
+    mail_per_lead: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,2}/[0-9a-z]+$")
+    mail_tracking: Annotated[list[Literal["opens", "clicks"]], NoDecode] = []
 
     http_allow_cidrs: Annotated[list[str], NoDecode] = []
     http_allow_ports: Annotated[list[int], NoDecode] = []
@@ -83,7 +96,18 @@ class Settings(BaseSettings):
     ai_openai_api_key: SecretStr | None = None
     ai_anthropic_base_url: str | None = None
     ai_anthropic_api_key: SecretStr | None = None
+    ai_google_base_url: str | None = None
+    ai_google_api_key: SecretStr | None = None
     ai_allow_cidrs: Annotated[list[str], NoDecode] = []
+    ai_keep: Keep = Keep.FULL
+    ai_budget_daily: Decimal | None = Field(default=None, ge=0, description="USD a workspace")
+    ai_tokens_daily: int | None = Field(default=None, ge=0)
+    ai_max_tokens: int = Field(default=4096, ge=1)
+    ai_prices: dict[str, tuple[NotNegative, NotNegative]] = {}
+    ai_breaker_failures: int = Field(default=5, ge=1)
+    ai_breaker_window: float = Field(default=60.0, gt=0)
+    ai_breaker_open: float = Field(default=30.0, gt=0)
+    ai_breaker_probes: int = Field(default=1, ge=1)
 
     timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
     max_cached_workflows: int = Field(default=1000, ge=0)
@@ -97,7 +121,9 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("http_allow_cidrs", "http_allow_ports", "ai_allow_cidrs", mode="before")
+    @field_validator(
+        "http_allow_cidrs", "http_allow_ports", "ai_allow_cidrs", "mail_tracking", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -111,6 +137,13 @@ class Settings(BaseSettings):
             normalise_url(value.get_secret_value())
         except InputError as error:
             raise ValueError(error.message) from None
+        return value
+
+    @field_validator("mail_per_lead")
+    @classmethod
+    def _check_mail_per_lead(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value.partition("/")[2])
         return value
 
     @field_validator("smtp_url")
@@ -146,6 +179,18 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
+    def mail_policy(self) -> MailPolicy:
+        """How mail leaves over the configured server."""
+        count, _, per = (self.mail_per_lead or "").partition("/")
+        return MailPolicy.model_validate(
+            {
+                "rate_per_minute": self.mail_rate_per_minute,
+                "per_lead": {"count": int(count), "per": per} if per else None,
+                "tracking": dict.fromkeys(self.mail_tracking, True),
+            }
+        )
+
+    @property
     def tls(self) -> bool | TLSConfig:
         """How to speak to Temporal: plain, TLS, or TLS with a certificate of our own."""
         if self.temporal_tls_cert is None and self.temporal_tls_ca is None:
@@ -155,6 +200,11 @@ class Settings(BaseSettings):
             client_cert=_read(self.temporal_tls_cert),
             client_private_key=_read(self.temporal_tls_key),
         )
+
+    @property
+    def ai_daily(self) -> Allowance:
+        """What a workspace without a budget of its own may spend on AI in a day."""
+        return Allowance(usd=self.ai_budget_daily, tokens=self.ai_tokens_daily)
 
     def database(self) -> Database:
         """Build the pool of connections; nothing is connected yet."""
@@ -169,6 +219,8 @@ class Settings(BaseSettings):
                 self.smtp_url.get_secret_value(),
                 from_address=self.mail_from,
                 booking_url=self.booking_url,
+                public_url=self.public_url,
+                policy=self.mail_policy,
             ),
             http_config=HttpConfig(
                 allow_cidrs=tuple(self.http_allow_cidrs), allow_ports=tuple(self.http_allow_ports)
@@ -178,9 +230,21 @@ class Settings(BaseSettings):
                 openai_api_key=reveal(self.ai_openai_api_key),
                 anthropic_base_url=self.ai_anthropic_base_url,
                 anthropic_api_key=reveal(self.ai_anthropic_api_key),
+                google_base_url=self.ai_google_base_url,
+                google_api_key=reveal(self.ai_google_api_key),
                 default_model=self.ai_model,
                 allow_cidrs=tuple(self.ai_allow_cidrs),
+                breaker=Thresholds(
+                    failures=self.ai_breaker_failures,
+                    window=timedelta(seconds=self.ai_breaker_window),
+                    open_for=timedelta(seconds=self.ai_breaker_open),
+                    probes=self.ai_breaker_probes,
+                ),
+                daily=self.ai_daily,
+                prices=self.ai_prices,
+                max_tokens=self.ai_max_tokens,
             ),
+            ai_keep=self.ai_keep,
         )
 
 

@@ -16,7 +16,6 @@ from temporalio.worker import Worker
 
 from activities import ai
 from activities.registry import load
-from activities.services import AiConfig
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
 from settings import Settings, reveal
@@ -53,7 +52,7 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
     Raises what the worker died of.
     """
     services = settings.services(database)
-    if _asks_models(services.ai):
+    if services.ai.configured:
         # Before the first task is taken: imports of seconds beside running workflows stall them.
         await ai.preload()
         _log.info("AI libraries are loaded")
@@ -70,18 +69,6 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
         await _run(worker, stop, settings.shutdown_grace + _STUCK)
     finally:
         await services.aclose()
-
-
-def _asks_models(config: AiConfig) -> bool:
-    """Tell if an AI provider is configured."""
-    return any(
-        (
-            config.openai_base_url,
-            config.openai_api_key,
-            config.anthropic_base_url,
-            config.anthropic_api_key,
-        )
-    )
 
 
 async def _run(worker: Worker, stop: asyncio.Event, limit: float) -> None:

@@ -1,18 +1,18 @@
 """One request to a language model through pydantic-ai.
 
-Only `activities.ai` imports this module, and only when a step asks a model: pydantic-ai and the
-vendors' SDKs take seconds to import.
+Only `activities._turns` imports this module, and only when a step asks a model: pydantic-ai and
+the vendors' SDKs take seconds to import.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
-from pydantic_ai import Agent, StructuredDict
+from pydantic_ai.direct import model_request
 from pydantic_ai.exceptions import (
+    ContentFilterError,
     ModelAPIError,
     ModelConnectionError,
     ModelHTTPError,
@@ -26,21 +26,38 @@ from pydantic_ai.exceptions import (
 )
 from pydantic_ai.messages import (
     ModelMessage,
+    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
     TextPart,
+    ToolCallPart,
+    ToolReturnPart,
     UserPromptPart,
 )
-from pydantic_ai.models import Model
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
 
+from activities import _prices as prices
+from activities._google import google_client
+from activities._questions import (
+    OUTPUT_TOOL,
+    Endpoint,
+    ModelFault,
+    Question,
+    Reply,
+    ToolCall,
+)
 from activities.errors import ActionError
-from activities.services import AiConfig
 from schemas.errors import ErrorCode
+
+__all__ = ["prices", "request"]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _ANTHROPIC_URL = "https://api.anthropic.com"
@@ -54,127 +71,153 @@ _TRANSIENT = (
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answered, and what it cost in tokens."""
+async def request(
+    endpoint: Endpoint, client: httpx2.AsyncClient, question: Question, seconds: float
+) -> tuple[Reply, Any]:
+    """Ask one model once; gives its reply, without the cost, and what it used, for the price.
 
-    output: Any
-    model: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-
-
-async def ask(
-    config: AiConfig,
-    client: httpx2.AsyncClient,
-    *,
-    provider: str,
-    model: str,
-    turns: Sequence[tuple[str, str]],
-    system: str | None,
-    schema: dict[str, Any] | None,
-    temperature: float | None,
-    max_tokens: int | None,
-    seconds: float,
-) -> Answer:
-    """Ask a model once; with `schema` (of an object) the output is a dict, else a text.
-
-    `turns` are (user or assistant, content); the last is the user's. Raises ActionError
-    AI_UNAVAILABLE (retryable where waiting can help), AI_INVALID_OUTPUT for an answer of the
-    wrong shape, INVALID_INPUT for a request that the provider refuses.
+    Raises ModelFault AI_UNAVAILABLE (retryable where waiting can help), AI_INVALID_OUTPUT where
+    the provider withholds the answer, INVALID_INPUT for a request that it refuses; ActionError
+    FORBIDDEN for an address that is closed.
     """
     # The caller's own deadline comes first and names itself; this one stops a stray request.
     settings = ModelSettings(timeout=seconds + 5)
-    if temperature is not None:
-        settings["temperature"] = temperature
-    if max_tokens is not None:
-        settings["max_tokens"] = max_tokens
-    agent: Agent[None, Any] = Agent(
-        _model(config, client, provider, model),
-        output_type=str if schema is None else StructuredDict(schema),
-        instructions=system,
-        # Temporal retries, with the run's own policy; nothing below it does.
-        retries={"tools": 0, "output": 0},
-        model_settings=settings,
-    )
-    history: list[ModelMessage] = [
-        ModelRequest(parts=[UserPromptPart(content)])
-        if role == "user"
-        else ModelResponse(parts=[TextPart(content)])
-        for role, content in turns[:-1]
-    ]
+    if question.temperature is not None:
+        settings["temperature"] = question.temperature
+    if question.max_tokens is not None:
+        settings["max_tokens"] = question.max_tokens
     try:
-        result = await agent.run(turns[-1][1], message_history=history, infer_name=False)
+        response = await model_request(
+            _model(endpoint, client),
+            _conversation(question.messages, question.system),
+            model_settings=settings,
+            model_request_parameters=_parameters(question),
+        )
     except ModelAPIError as error:
-        raise _unavailable(provider, model, error) from error
-    except UnexpectedModelBehavior as error:
-        raise ActionError(
-            f"{model} gave no usable output: {error.message}",
+        raise _unavailable(endpoint.provider, endpoint.model, error) from error
+    except ContentFilterError as error:
+        raise ModelFault(
+            f"{endpoint.provider} withheld the answer of {endpoint.model}: {error.message}",
             code=ErrorCode.AI_INVALID_OUTPUT,
+            retryable=False,
+            in_doubt=True,
+        ) from error
+    except UnexpectedModelBehavior as error:
+        raise ModelFault(
+            f"{endpoint.model} gave no usable answer: {error.message[:500]}",
+            code=ErrorCode.AI_UNAVAILABLE,
+            down=True,
+            in_doubt=True,
         ) from error
     except UserError as error:
-        raise ActionError(
-            f"the request to {model} is wrong: {error.message}",
+        raise ModelFault(
+            f"the request to {endpoint.model} is wrong: {error.message}",
             code=ErrorCode.INVALID_INPUT,
             retryable=False,
         ) from error
-    usage = result.usage
-    return Answer(
-        output=result.output,
-        model=result.response.model_name or model,
-        requests=usage.requests,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
+    return _reply(endpoint, response), response.usage
+
+
+def _parameters(question: Question) -> ModelRequestParameters:
+    tools = [
+        ToolDefinition(
+            name=tool.name,
+            description=tool.description,
+            parameters_json_schema=dict(tool.parameters),
+        )
+        for tool in question.tools
+    ]
+    if question.schema is None:
+        return ModelRequestParameters(function_tools=tools)
+    answer = ToolDefinition(
+        name=OUTPUT_TOOL,
+        description=str(question.schema.get("description", "The final result.")),
+        parameters_json_schema=dict(question.schema),
+        kind="output",
+    )
+    return ModelRequestParameters(
+        function_tools=tools, output_tools=[answer], output_mode="tool", allow_text_output=False
     )
 
 
-def _model(config: AiConfig, client: httpx2.AsyncClient, provider: str, model: str) -> Model:
-    if provider == "openai":
-        _check_key(provider, config.openai_api_key, config.openai_base_url)
-        return OpenAIChatModel(
-            model,
-            provider=OpenAIProvider(
-                openai_client=AsyncOpenAI(
-                    # Servers of one's own often want no key, but the SDK insists on one.
-                    api_key=config.openai_api_key or "no-key",
-                    base_url=config.openai_base_url or _OPENAI_URL,
-                    max_retries=0,
-                    http_client=client,
-                )
-            ),
+def _conversation(messages: Sequence[Mapping[str, Any]], system: str | None) -> list[ModelMessage]:
+    """Turn our messages into pydantic-ai's; the system's words go along with the last request."""
+    found: list[ModelMessage] = []
+    for message in messages:
+        role = message["role"]
+        if role == "assistant":
+            found.append(ModelResponse(parts=[TextPart(message["content"])]))
+        elif role == "reply":
+            found += ModelMessagesTypeAdapter.validate_python([message["message"]])
+        else:
+            part = UserPromptPart(message["content"]) if role == "user" else _returned(message)
+            if found and isinstance(last := found[-1], ModelRequest):
+                # One turn of ours: what came of several calls goes back together.
+                found[-1] = ModelRequest(parts=[*last.parts, part])
+            else:
+                found.append(ModelRequest(parts=[part]))
+    if isinstance(last := found[-1], ModelRequest):
+        last.instructions = system
+    return found
+
+
+def _returned(message: Mapping[str, Any]) -> ToolReturnPart:
+    return ToolReturnPart(
+        tool_name=message["name"],
+        content=message["content"],
+        tool_call_id=message["id"],
+        outcome="failed" if message.get("failed") else "success",
+    )
+
+
+def _reply(endpoint: Endpoint, response: ModelResponse) -> Reply:
+    calls = [_call(part) for part in response.parts if isinstance(part, ToolCallPart)]
+    (message,) = ModelMessagesTypeAdapter.dump_python([response], mode="json")
+    return Reply(
+        text="".join(part.content for part in response.parts if isinstance(part, TextPart)),
+        output=next((call for call in calls if call.name == OUTPUT_TOOL), None),
+        calls=[call for call in calls if call.name != OUTPUT_TOOL],
+        message=message,
+        provider=endpoint.provider,
+        model=response.model_name or endpoint.model,
+        asked=endpoint.model,
+        circuit=endpoint.circuit,
+        input_tokens=response.usage.input_tokens,
+        output_tokens=response.usage.output_tokens,
+        complete=response.finish_reason != "length",
+    )
+
+
+def _call(part: ToolCallPart) -> ToolCall:
+    try:
+        arguments: dict[str, Any] | None = part.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
+        arguments = None
+    return ToolCall(id=part.tool_call_id, name=part.tool_name, arguments=arguments)
+
+
+def _model(endpoint: Endpoint, client: httpx2.AsyncClient) -> Model:
+    # Servers of one's own often want no key, but the SDKs insist on one.
+    key, url = endpoint.api_key or "no-key", endpoint.base_url
+    if endpoint.provider == "openai":
+        openai = AsyncOpenAI(
+            api_key=key,
+            base_url=url or _OPENAI_URL,
+            organization=endpoint.organization,
+            project=endpoint.project,
+            max_retries=0,
+            http_client=client,
         )
-    if provider == "anthropic":
-        _check_key(provider, config.anthropic_api_key, config.anthropic_base_url)
+        return OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=openai))
+    if endpoint.provider == "anthropic":
+        anthropic = AsyncAnthropic(
+            api_key=key, base_url=url or _ANTHROPIC_URL, max_retries=0, http_client=client
+        )
         return AnthropicModel(
-            model,
-            provider=AnthropicProvider(
-                anthropic_client=AsyncAnthropic(
-                    api_key=config.anthropic_api_key or "no-key",
-                    base_url=config.anthropic_base_url or _ANTHROPIC_URL,
-                    max_retries=0,
-                    http_client=client,
-                )
-            ),
+            endpoint.model, provider=AnthropicProvider(anthropic_client=anthropic)
         )
-    raise ActionError(
-        f"no AI provider is named {provider!r}",
-        code=ErrorCode.INVALID_INPUT,
-        retryable=False,
-        hint="use openai (or any server that speaks its protocol) or anthropic",
-    )
-
-
-def _check_key(provider: str, key: str | None, base_url: str | None) -> None:
-    if not key and not base_url:
-        name = provider.upper()
-        raise ActionError(
-            f"the AI provider {provider} is not configured",
-            code=ErrorCode.AI_UNAVAILABLE,
-            retryable=False,
-            hint=f"set SOJOURN_AI_{name}_API_KEY, or SOJOURN_AI_{name}_BASE_URL for a server"
-            " of your own",
-        )
+    google = google_client(client, key, url)
+    return GoogleModel(endpoint.model, provider=GoogleProvider(client=google))
 
 
 def _unavailable(provider: str, model: str, error: ModelAPIError) -> ActionError:
@@ -187,11 +230,15 @@ def _unavailable(provider: str, model: str, error: ModelAPIError) -> ActionError
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     details = {"provider": provider, "model": model}
     if status is None:
-        return ActionError(
+        lost = isinstance(error, ModelConnectionError)
+        return ModelFault(
             f"{provider} cannot be reached: {error.message}",
             code=ErrorCode.AI_UNAVAILABLE,
             retryable=isinstance(error, _TRANSIENT),
             details=details,
+            down=lost,
+            # A request that never left costs nothing.
+            in_doubt=not (lost and error.phase in ("pool", "connect")),
         )
     exhausted = isinstance(error, ModelQuotaExceededError)
     transient = not exhausted and (
@@ -200,16 +247,18 @@ def _unavailable(provider: str, model: str, error: ModelAPIError) -> ActionError
     ours = status in (400, 404, 413, 422)
     hint = None
     if status in (401, 403):
-        hint = f"check SOJOURN_AI_{provider.upper()}_API_KEY"
+        hint = f"check the key: SOJOURN_AI_{provider.upper()}_API_KEY, or the connection's"
     elif exhausted:
         hint = "the account's quota is used up; waiting does not help"
-    return ActionError(
+    return ModelFault(
         f"{provider} answered {status} for {model}: {_said(error.body)}",
         code=ErrorCode.INVALID_INPUT if ours else ErrorCode.AI_UNAVAILABLE,
         retryable=transient,
         retry_after=error.retry_after if transient else None,
         hint=hint,
         details={**details, "status": status},
+        # A rate limit is kept by waiting; the provider is there all the same.
+        down=status >= 500 or status == 408,
     )
 
 

@@ -1,22 +1,28 @@
 """The `ai` action: one question to a language model, with a checked answer."""
 
 import asyncio
-import importlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import jsonschema_rs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from activities import _structured as structured
+from activities._endpoints import PROVIDERS
+from activities._questions import Choice, Question, Reply
+from activities._turns import forget, load_backend, remember, take_turn
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.registry import action
+from schemas.connections import CONNECTION_NAME
+from schemas.durations import Duration
 from schemas.errors import ErrorCode, Problem
+from schemas.keeping import Keep
 
-if TYPE_CHECKING:
-    from activities import _models
-
-_WRAPPED = "value"
+MAX_FALLBACKS = 5
+Provider = Literal["openai", "anthropic", "google"]
+ModelName = Annotated[str, Field(min_length=1, max_length=200)]
+ConnectionName = Annotated[str, Field(pattern=CONNECTION_NAME)]
 
 
 class Message(BaseModel):
@@ -28,20 +34,46 @@ class Message(BaseModel):
     content: str = Field(min_length=1)
 
 
+class Fallback(BaseModel):
+    """A model to ask when those before it are unavailable."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelName
+    connection: ConnectionName | None = None
+
+
+class Cache(BaseModel):
+    """How long other steps that ask the same may have the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ttl: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=365))]
+
+
 class AiParams(BaseModel):
     """Parameters of `ai`."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, title="ai")
 
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
-        max_length=200,
-        description="`provider:name`, or a name with `provider` beside it; the operator may set"
-        " a default",
-        examples=["openai:gpt-5-mini", "anthropic:claude-haiku-4-5"],
+        description="`provider:name`, or a name with `provider` or `connection` beside it; the"
+        " operator may set a default",
+        examples=["openai:gpt-5-mini", "anthropic:claude-haiku-4-5", "google:gemini-2.5-flash"],
     )
-    provider: Literal["openai", "anthropic"] | None = Field(
+    provider: Provider | None = Field(
         default=None, description="openai stands for every server that speaks its protocol"
+    )
+    connection: ConnectionName | None = Field(
+        default=None,
+        description="a stored connection of kind openai, anthropic or google, instead of the"
+        " operator's keys",
+    )
+    fallback: Annotated[list[ModelName | Fallback], Field(max_length=MAX_FALLBACKS)] = Field(
+        default_factory=list,
+        description="models to ask in this order, inside the same attempt, when the ones before"
+        " are unavailable; `{model, connection}` for one with a connection of its own",
     )
     prompt: str | None = Field(default=None, min_length=1, description="the question")
     messages: Annotated[list[Message], Field(min_length=1, max_length=200)] | None = Field(
@@ -55,13 +87,16 @@ class AiParams(BaseModel):
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=200_000)] | None = None
+    cache: Cache | None = Field(
+        default=None, description="answer from the cache where the same was asked before"
+    )
 
     @field_validator("output")
     @classmethod
     def _schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
             try:
-                _validator(value)
+                structured.validator(value)
             except (jsonschema_rs.ValidationError, ValueError, TypeError) as error:
                 message = getattr(error, "message", str(error))
                 raise ValueError(f"not a usable JSON Schema: {message}") from error
@@ -77,11 +112,14 @@ class AiParams(BaseModel):
 
 
 class AiUsage(BaseModel):
-    """What an answer cost."""
+    """What an answer cost, a repair included; a cached one costs nothing."""
 
     input_tokens: int
     output_tokens: int
     requests: int
+    cost_usd: float | None = Field(
+        default=None, description="null where the model has no known price"
+    )
 
 
 class AiResult(BaseModel):
@@ -90,6 +128,9 @@ class AiResult(BaseModel):
     output: Any
     text: str | None = Field(default=None, description="the answer, when no schema was given")
     model: str = Field(description="the model that answered, in the provider's words")
+    provider: str
+    cached: bool = False
+    repaired: bool = Field(default=False, description="the first answer did not fit the schema")
     usage: AiUsage
 
 
@@ -97,47 +138,35 @@ class AiResult(BaseModel):
 async def ai(params: AiParams, context: ActionContext) -> AiResult:
     """Ask a language model, and check its answer against a JSON Schema.
 
-    Raises AI_UNAVAILABLE (retryable for 429, 5xx and lost connections), AI_INVALID_OUTPUT for an
-    answer that does not fit the schema, INVALID_INPUT for a request the provider refuses,
-    STEP_TIMEOUT. The model's words are data: never a definition, never an expression.
+    An answer that does not fit is sent back once, with what is wrong with it. Raises
+    AI_INVALID_OUTPUT (final) if it then still does not fit; AI_UNAVAILABLE (retryable for 429, 5xx
+    and lost connections), CIRCUIT_OPEN, STEP_TIMEOUT when no model answers; LIMIT_EXCEEDED and
+    RATE_LIMITED where a budget has no room, before the call; INVALID_INPUT for a request the
+    provider refuses. The model's words are data: never a definition, never an expression.
     """
-    provider, model = _choose(params, context.services.ai.default_model)
-    schema = None if params.output is None else _object_schema(params.output)
-    system, turns = _conversation(params)
-    try:
-        async with asyncio.timeout(context.budget):
-            backend = await _backend()
-            answer: _models.Answer = await backend.ask(
-                context.services.ai,
-                context.services.ai_http,
-                provider=provider,
-                model=model,
-                turns=turns,
-                system=system,
-                schema=schema,
-                temperature=params.temperature,
-                max_tokens=params.max_tokens,
-                seconds=context.budget,
-            )
-    except TimeoutError as error:
-        raise ActionError(
-            f"{model} did not answer within {context.budget:g} s",
-            code=ErrorCode.STEP_TIMEOUT,
-            hint="give the step a longer 'timeout'",
-        ) from error
-    output = answer.output
-    if params.output is not None:
-        output = _checked(params.output, schema, output, model)
-    return AiResult(
-        output=output,
-        text=output if params.output is None else None,
-        model=answer.model,
-        usage=AiUsage(
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
-            requests=answer.requests,
-        ),
-    )
+    # From here: the import of the vendors' libraries, at a worker's first step, is not the model's.
+    await load_backend()
+    deadline = asyncio.get_running_loop().time() + context.budget
+    question = _question(params, context.services.ai.default_model)
+    first = await take_turn(question, context, deadline=deadline)
+    if params.output is None:
+        await remember(question, first, context)
+        return _result(first.text, first.text, [first])
+    mask = None if context.services.ai_keep is Keep.FULL else "the value"
+    found = structured.read(params.output, first)
+    replies = [first]
+    if isinstance(found, list):
+        again = question.followed(first.said(), *structured.correction(first, found))
+        second = await take_turn(again, context, deadline=deadline, call=1, repair=True)
+        replies.append(second)
+        found = structured.read(params.output, second, mask=mask)
+    last = replies[-1]
+    if isinstance(found, list):
+        await forget(context)
+        raise _invalid(last.model, found)
+    last.repaired = last.repaired or len(replies) > 1
+    await remember(question, last, context)
+    return _result(found.value, None, replies)
 
 
 async def preload() -> None:
@@ -146,27 +175,38 @@ async def preload() -> None:
     Does nothing where the extra `ai` is not installed.
     """
     try:
-        await _backend()
+        await load_backend()
     except ActionError:
         return
 
 
-async def _backend() -> Any:
-    """Import `_models` outside the event loop: it takes seconds, and heartbeats must go on."""
-    try:
-        return await asyncio.to_thread(importlib.import_module, "activities._models")
-    except ImportError as error:
-        raise ActionError(
-            f"AI steps need the extra 'ai': {error.name} is not installed",
-            code=ErrorCode.AI_UNAVAILABLE,
-            retryable=False,
-            hint="install sojourn[ai] on the workers",
-        ) from error
+def _question(params: AiParams, default: str | None) -> Question:
+    messages = params.messages or [Message(role="user", content=params.prompt or "")]
+    told = [params.system] if params.system else []
+    told += [message.content for message in messages if message.role == "system"]
+    return Question(
+        choices=choices(
+            params.model or default, params.provider, params.connection, params.fallback
+        ),
+        messages=[message.model_dump() for message in messages if message.role != "system"],
+        system="\n\n".join(told) or None,
+        schema=None if params.output is None else structured.object_schema(params.output),
+        temperature=params.temperature,
+        max_tokens=params.max_tokens,
+        cache=None if params.cache is None else params.cache.ttl,
+    )
 
 
-def _choose(params: AiParams, default: str | None) -> tuple[str, str]:
-    """Give provider and model name."""
-    model = params.model or default
+def choices(
+    model: str | None,
+    provider: str | None,
+    connection: str | None,
+    fallback: list[str | Fallback],
+) -> tuple[Choice, ...]:
+    """Give the models to ask in order; raises ActionError INVALID_INPUT where none is named.
+
+    A fallback without a provider is asked where the first one is.
+    """
     if model is None:
         raise ActionError(
             "no model is named",
@@ -174,61 +214,46 @@ def _choose(params: AiParams, default: str | None) -> tuple[str, str]:
             retryable=False,
             hint="give 'model', for example openai:gpt-5-mini",
         )
-    if params.provider is not None:
-        return params.provider, model.removeprefix(f"{params.provider}:")
-    provider, colon, name = model.partition(":")
-    if not colon or not name:
-        raise ActionError(
-            f"model {model!r} names no provider",
-            code=ErrorCode.INVALID_INPUT,
-            retryable=False,
-            hint=f"write openai:{model} or anthropic:{model}",
-        )
-    return provider, name
+    if provider is not None:
+        model = f"{provider}:{model.removeprefix(f'{provider}:')}"
+    found = [Choice(model, connection)]
+    for other in fallback:
+        if isinstance(other, Fallback):
+            found.append(Choice(other.model, other.connection))
+        elif other.partition(":")[0] in PROVIDERS:
+            found.append(Choice(other))
+        elif connection is not None:
+            found.append(Choice(other, connection))
+        else:
+            found.append(Choice(f"{model.partition(':')[0]}:{other}"))
+    return tuple(found)
 
 
-def _conversation(params: AiParams) -> tuple[str | None, list[tuple[str, str]]]:
-    """Give the instructions, and the other messages as (role, content)."""
-    messages = params.messages or [Message(role="user", content=params.prompt or "")]
-    told = [params.system] if params.system else []
-    told += [message.content for message in messages if message.role == "system"]
-    turns = [(message.role, message.content) for message in messages if message.role != "system"]
-    return "\n\n".join(told) or None, turns
-
-
-def _object_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give a schema of an object, as tools need: any other is wrapped as `{value: …}`."""
-    if schema.get("type") == "object":
-        return schema
-    inner = {key: value for key, value in schema.items() if key != "$defs"}
-    wrapped = {"type": "object", "properties": {_WRAPPED: inner}, "required": [_WRAPPED]}
-    return {**wrapped, "$defs": schema["$defs"]} if "$defs" in schema else wrapped
-
-
-def _validator(schema: dict[str, Any]) -> Any:
-    """Compile a schema that may reach nothing outside itself, with patterns of linear time."""
-    return jsonschema_rs.validator_for(
-        schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
+def _result(output: Any, text: str | None, replies: list[Reply]) -> AiResult:
+    last = replies[-1]
+    costs = [reply.cost for reply in replies]
+    known = [cost for cost in costs if cost is not None]
+    return AiResult(
+        output=output,
+        text=text,
+        model=last.model,
+        provider=last.provider,
+        cached=last.cached,
+        repaired=last.repaired,
+        usage=AiUsage(
+            input_tokens=sum(reply.input_tokens for reply in replies),
+            output_tokens=sum(reply.output_tokens for reply in replies),
+            requests=sum(not reply.cached for reply in replies),
+            cost_usd=float(sum(known)) if len(known) == len(costs) else None,
+        ),
     )
 
 
-def _checked(schema: dict[str, Any], sent: dict[str, Any] | None, output: Any, model: str) -> Any:
-    if sent is not schema and isinstance(output, dict):
-        output = output.get(_WRAPPED)
-    faults = list(_validator(schema).iter_errors(output))
-    if faults:
-        problems = [
-            Problem(
-                code=ErrorCode.AI_INVALID_OUTPUT,
-                path="output" + "".join(f"[{at!r}]" for at in fault.instance_path),
-                message=fault.message,
-            )
-            for fault in faults[:10]
-        ]
-        raise ActionError(
-            f"the answer of {model} does not fit the schema: {problems[0].path}:"
-            f" {problems[0].message}",
-            code=ErrorCode.AI_INVALID_OUTPUT,
-            problems=problems,
-        )
-    return output
+def _invalid(model: str, problems: list[Problem]) -> ActionError:
+    return ActionError(
+        f"the answer of {model} does not fit the schema, and the second one neither:"
+        f" {problems[0].path}: {problems[0].message}",
+        code=ErrorCode.AI_INVALID_OUTPUT,
+        retryable=False,
+        problems=problems,
+    )

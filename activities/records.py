@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.services import Services
 from db import runs
 from schemas.errors import ErrorCode, SojournError
+from schemas.keeping import kept
 from schemas.run import FinalOutcome, Projection
 
 _logger = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ def build(services: Services) -> list[Callable[..., Any]]:
     @activity.defn(name="record")
     async def record(projection: Any) -> dict[str, Any]:
         parsed = Projection.model_validate(projection)
+        for step in parsed.steps:
+            step.input = kept(services.ai_keep, step.type, step.input)
+            step.output = kept(services.ai_keep, step.type, step.output)
         before = await apply(services, parsed, activity.info().workflow_run_id)
         answer = changes(parsed)
         if before is not None:

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx2
 
+from activities._ai_config import AiConfig
 from activities._client import GuardedClient, guarded_client
 from activities._ssrf import TargetPolicy
 from activities.vault import Vault
 from db.engine import Database
 from db.sealing import KeyRing
+from schemas.keeping import Keep
+from schemas.mail import MailPolicy
+
+if TYPE_CHECKING:
+    from activities.mail_provider import MailProviders
 
 Tls = Literal["none", "starttls", "opportunistic", "implicit"]
 _TLS_OPTIONS: dict[str, Tls] = {
@@ -28,6 +34,9 @@ _TLS_OPTIONS: dict[str, Tls] = {
 class MailConfig:
     """How mail leaves; `from_address` may be `Name <address>`.
 
+    `public_url` is where recipients reach this installation, without a slash at its end; `policy`
+    is that of the configured server, connections have their own.
+
     `tls`: none, starttls (required), opportunistic (starttls if the server offers it), implicit.
     """
 
@@ -38,10 +47,18 @@ class MailConfig:
     tls: Tls = "opportunistic"
     from_address: str | None = None
     booking_url: str | None = None
+    public_url: str | None = None
+    policy: MailPolicy = field(default_factory=MailPolicy)
 
     @classmethod
     def from_url(
-        cls, url: str, *, from_address: str | None = None, booking_url: str | None = None
+        cls,
+        url: str,
+        *,
+        from_address: str | None = None,
+        booking_url: str | None = None,
+        public_url: str | None = None,
+        policy: MailPolicy | None = None,
     ) -> "MailConfig":
         """Read `smtp://user:password@host:port?starttls=required|auto|false` or `smtps://…`.
 
@@ -62,6 +79,8 @@ class MailConfig:
             tls="implicit" if implicit else _TLS_OPTIONS[option],
             from_address=from_address,
             booking_url=booking_url,
+            public_url=public_url.rstrip("/") if public_url else None,
+            policy=policy or MailPolicy(),
         )
 
 
@@ -71,22 +90,6 @@ class HttpConfig:
 
     allow_cidrs: tuple[str, ...] = ()
     allow_ports: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AiConfig:
-    """Where models are; without a base URL the vendor's own.
-
-    The host of a base URL may be internal: the operator named it. `default_model` is used by
-    steps that name none, as `provider:model`.
-    """
-
-    openai_base_url: str | None = None
-    openai_api_key: str | None = field(default=None, repr=False)
-    anthropic_base_url: str | None = None
-    anthropic_api_key: str | None = field(default=None, repr=False)
-    default_model: str | None = None
-    allow_cidrs: tuple[str, ...] = ()
 
 
 @dataclass
@@ -102,11 +105,20 @@ class Services:
     http_config: HttpConfig = field(default_factory=HttpConfig)
     ai: AiConfig = field(default_factory=AiConfig)
     keyring: KeyRing | None = None
+    ai_keep: Keep = Keep.FULL
 
     @cached_property
     def vault(self) -> Vault:
         """The stored connections and secrets."""
         return Vault(self.database, self.keyring)
+
+    @cached_property
+    def mail_providers(self) -> "MailProviders":
+        """The ways out that mail has beside the configured server."""
+        # Imported here: they need the types of this module.
+        from activities.mail_provider import MailProviders
+
+        return MailProviders(lambda: self.http)
 
     @cached_property
     def http_policy(self) -> TargetPolicy:
@@ -121,10 +133,9 @@ class Services:
     @cached_property
     def ai_http(self) -> httpx2.AsyncClient:
         """The client of AI steps: the operator's base URLs are open to it."""
-        urls = [self.ai.openai_base_url, self.ai.anthropic_base_url]
         return guarded_client(
             TargetPolicy.of(
-                self.ai.allow_cidrs, origins=[_origin(url) for url in urls if url is not None]
+                self.ai.allow_cidrs, origins=[_origin(url) for url in self.ai.base_urls]
             )
         )
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from db.ai_ledger import Allowance
 from schemas.definition import MAX_BYTES
+from schemas.keeping import Keep
 from schemas.run import MAX_INPUT_BYTES
 
 
@@ -16,13 +18,15 @@ class ApiConfig:
     """Settings of the API; sizes are in bytes, times in seconds.
 
     `timescale` divides the timers of runs started here (a development aid, 1 in production).
-    `render_metrics` gives the text exposition that `/metrics` answers with.
+    `render_metrics` gives the text exposition that `/metrics` answers with. `ai_keep` is how much
+    of prompts and answers is shown, `ai_daily` the AI budget of workspaces without their own.
     """
 
     # Not in the representation: tracebacks and logs show those.
     api_key: str = field(repr=False)
     workspace: str = "default"
     public_url: str | None = None
+    booking_url: str | None = None
     timescale: float = 1.0
     max_definition_bytes: int = MAX_BYTES
     max_input_bytes: int = MAX_INPUT_BYTES
@@ -30,6 +34,8 @@ class ApiConfig:
     max_body_bytes: int = MAX_INPUT_BYTES + 64 * 1024
     state_deadline: float = 1.0
     render_metrics: Callable[[], bytes] = _no_metrics
+    ai_keep: Keep = Keep.FULL
+    ai_daily: Allowance = field(default_factory=Allowance)
 
     def __post_init__(self) -> None:
         """Refuse an empty key: it would open the API to everybody."""

@@ -11,6 +11,7 @@ from db.run_steps import RunStep
 from db.runs import Run
 from db.runs import RunSummary as RunRow
 from schemas.errors import Problem
+from schemas.keeping import Keep, kept
 from schemas.run import RunState, RunStatus, StepState, StepStatus
 
 
@@ -75,12 +76,17 @@ def step_view(row: RunStep) -> StepView:
     return StepView.model_validate(row.model_dump(include=set(StepView.model_fields)))
 
 
-def merge_steps(rows: list[RunStep], state: RunState | None) -> list[StepView]:
-    """The steps in the order in which they began; the live state overrides the rows."""
+def merge_steps(
+    rows: list[RunStep], state: RunState | None, keep: Keep = Keep.FULL
+) -> list[StepView]:
+    """The steps in the order in which they began; the live state overrides the rows.
+
+    `keep` is how much is shown of what AI steps were told and said.
+    """
     views = {row.path: step_view(row) for row in rows}
     for path, step in (state.steps if state else {}).items():
         known = views.get(path)
-        view = _live_step(step)
+        view = _live_step(step, keep)
         if known is not None and view.input is None:
             # The run forgets a step's parameters once the projection has them.
             view = view.model_copy(update={"input": known.input})
@@ -88,11 +94,11 @@ def merge_steps(rows: list[RunStep], state: RunState | None) -> list[StepView]:
     return list(views.values())
 
 
-def _live_step(step: StepState) -> StepView:
-    return StepView(
-        **step.model_dump(exclude={"choice"}),
-        duration_ms=_duration(step.started_at, step.finished_at),
-    )
+def _live_step(step: StepState, keep: Keep) -> StepView:
+    values = step.model_dump(exclude={"choice"})
+    for name in ("input", "output"):
+        values[name] = kept(keep, step.type, values[name])
+    return StepView(**values, duration_ms=_duration(step.started_at, step.finished_at))
 
 
 def _duration(started: datetime | None, finished: datetime | None) -> int | None:

@@ -149,4 +149,4 @@ async def list_run_steps(
     live = await look(database, gateway, run, config.state_deadline)
     async with database.session() as session:
         rows = await run_steps.steps(session, workspace, run_id)
-    return merge_steps(rows, live.state)
+    return merge_steps(rows, live.state, config.ai_keep)
