@@ -10,20 +10,25 @@ from email.message import EmailMessage
 from email.policy import SMTP
 
 import css_inline
-from email_validator import EmailNotValidError, validate_email
 
+from activities.addresses import BREAKS, parse_address
 from activities.errors import ActionError
 from schemas.errors import ErrorCode
 
+__all__ = [
+    "MAX_RECIPIENTS",
+    "Mail",
+    "build",
+    "check_headers",
+    "check_line",
+    "inline_styles",
+    "message_id",
+    "parse_address",
+]
+
 MAX_RECIPIENTS = 50
 MAX_HEADER = 998  # characters of a line, RFC 5322 section 2.1.1
-_BROKEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_NAMED = re.compile(r"^\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]+)>\s*$")
-_INTERNAL = re.compile(
-    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*(?:internal|invalid|local|localhost|onion|test)",
-    re.IGNORECASE,
-)
 _STRUCTURAL = frozenset(
     {
         "authentication-results",
@@ -46,35 +51,13 @@ _STRUCTURAL = frozenset(
 _STRUCTURAL_PREFIXES = ("content-", "resent-", "arc-")
 
 
-def parse_address(text: str) -> Address:
-    """Read one `address` or `Name <address>`; raises ValueError without repeating the text."""
-    if _BROKEN.search(text):
-        raise ValueError("an address must not hold line breaks or control characters")
-    named = _NAMED.match(text)
-    name = named["name"].strip().strip('"') if named else ""
-    written = named["address"] if named else text.strip()
-    local, _, domain = written.rpartition("@")
-    # The validator refuses domains that only an internal server knows; ours may be one.
-    internal = _INTERNAL.fullmatch(domain) is not None
-    try:
-        valid = validate_email(
-            f"{local}@example.com" if internal else written,
-            check_deliverability=False,
-            globally_deliverable=False,
-        )
-    except EmailNotValidError as error:
-        raise ValueError(f"not one mail address: {error}") from error
-    address = valid.ascii_email or valid.normalized
-    local, _, known = address.rpartition("@")
-    domain = domain.lower() if internal else known
-    return Address(display_name=name, username=local, domain=domain)
-
-
 def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse extra headers that break the message or replace one that Sojourn sets.
 
     Raises ValueError naming the header.
     """
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header is there twice, in different cases")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name[:64]!r} is not a header name")
@@ -86,7 +69,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 def check_line(what: str, value: str) -> None:
     """Refuse a header value with a line break, a control character, or above 998 characters."""
-    if _BROKEN.search(value):
+    if BREAKS.search(value):
         raise ValueError(f"{what} must not hold line breaks or control characters")
     if len(value) > MAX_HEADER:
         raise ValueError(f"{what} is longer than {MAX_HEADER} characters")

@@ -4,24 +4,58 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.message import EmailMessage
 
 import aiosmtplib
+import httpx2
 
 from activities.errors import ActionError
+from activities.mail_provider import Delivery
 from activities.services import MailConfig
+from activities.vault import Connection
+from schemas.connections import SmtpConfig
 from schemas.errors import ErrorCode
 
 _START_TLS = {"none": False, "starttls": True, "opportunistic": None, "implicit": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What the server said: `refused` maps a recipient to its refusal, the others are accepted."""
+class SmtpProvider:
+    """Sends over one SMTP server; each mail has a connection of its own."""
 
-    response: str
-    refused: dict[str, str]
+    def __init__(self, config: MailConfig) -> None:
+        """Send to the server that `config` names."""
+        self._config = config
+
+    @classmethod
+    def of_connection(
+        cls,
+        connection: Connection,
+        _client: httpx2.AsyncClient,
+    ) -> "SmtpProvider":
+        """Build the provider of a stored connection."""
+        config = SmtpConfig.model_validate(connection.config)
+        return cls(
+            MailConfig(
+                host=config.host,
+                port=config.port,
+                username=config.username,
+                password=connection.secrets.get("password"),
+                tls=config.tls,
+            )
+        )
+
+    async def send(
+        self,
+        message: EmailMessage,
+        *,
+        sender: str,
+        recipients: Sequence[str],
+        seconds: float,
+    ) -> Delivery:
+        """Hand a message over as `deliver` does."""
+        return await deliver(
+            self._config, message, sender=sender, recipients=recipients, seconds=seconds
+        )
 
 
 async def deliver(
@@ -73,7 +107,7 @@ def _failure(config: MailConfig, error: Exception) -> ActionError:
                 f"the mail server {where} refuses the credentials: {error.code} {error.message}",
                 code=ErrorCode.UNAUTHORIZED,
                 retryable=False,
-                hint="check user and password in SMTP_URL",
+                hint="check user and password of the connection, or in SMTP_URL",
                 details={"smtp_code": error.code},
             )
         case aiosmtplib.SMTPRecipientsRefused():
@@ -98,7 +132,7 @@ def _failure(config: MailConfig, error: Exception) -> ActionError:
                 f"the mail server {where} cannot do what is asked: {error.message}",
                 code=ErrorCode.EMAIL_REJECTED,
                 retryable=False,
-                hint="check the TLS option and user in SMTP_URL",
+                hint="check the TLS option and user of the connection, or in SMTP_URL",
             )
         case aiosmtplib.SMTPException() if type(error) is aiosmtplib.SMTPException:
             # The library's own words for a server without STARTTLS or without a known AUTH.
@@ -106,7 +140,7 @@ def _failure(config: MailConfig, error: Exception) -> ActionError:
                 f"the mail server {where} cannot do what is asked: {error.message}",
                 code=ErrorCode.EMAIL_REJECTED,
                 retryable=False,
-                hint="check the TLS option and user in SMTP_URL",
+                hint="check the TLS option and user of the connection, or in SMTP_URL",
             )
         case TimeoutError():
             return ActionError(

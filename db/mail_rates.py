@@ -59,7 +59,7 @@ async def reserve(
 
 
 async def seconds_until(session: AsyncSession, moment: datetime) -> float:
-    """Give the seconds from the database's present to `moment`, 0 if it has come."""
+    """Give the seconds from the database's present to `moment`; below 0 where that is past."""
     connection = await session.connection()
     now = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
-    return max(0.0, (moment - now).total_seconds())
+    return (moment - now).total_seconds()

@@ -143,6 +143,9 @@ def _email(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
         "response": "250 OK",
         "already_sent": False,
         "recorded": None if world.lead is None else True,
+        "suppressed": False,
+        "capped": False,
+        "left_out": [],
     }
     return _over(usual, given)
 

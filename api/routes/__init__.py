@@ -20,8 +20,10 @@ from api.routes import (
     signals,
     simulation,
     submissions,
+    suppressions,
     templates,
     triggers,
+    unsubscribe,
     versions,
 )
 
@@ -42,6 +44,7 @@ for _module in (
     submissions,
     leads,
     templates,
+    suppressions,
     schema,
     simulation,
     actions,
@@ -49,5 +52,5 @@ for _module in (
     api_router.include_router(_module.router)
 
 process_router = APIRouter()
-for _module in (health, metrics):
+for _module in (health, metrics, unsubscribe):
     process_router.include_router(_module.router)

@@ -3,11 +3,22 @@
 from fastapi import APIRouter
 
 from activities.liquid import check_template
-from api.dependencies import SessionDep, WorkspaceDep
+from activities.mail_preview import preview
+from api.dependencies import ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
-from api.models.common import SlugPath
-from api.models.templates import TemplateInput, TemplateList, TemplateSummary, TemplateView
-from db import templates
+from api.models.common import SlugPath, VersionPath
+from api.models.templates import (
+    PreviewInput,
+    PreviewView,
+    TemplateInput,
+    TemplateList,
+    TemplateSummary,
+    TemplateVersionList,
+    TemplateVersionSummary,
+    TemplateVersionView,
+    TemplateView,
+)
+from db import leads, templates
 from schemas.errors import InputError
 
 router = APIRouter(tags=["templates"], prefix="/templates")
@@ -33,7 +44,10 @@ async def get_template(
 async def put_template(
     name: SlugPath, body: TemplateInput, session: SessionDep, workspace: WorkspaceDep
 ) -> TemplateView:
-    """Create or replace a template; 422 where its Liquid has faults."""
+    """Create a template or add a version to it; 422 where its Liquid has faults.
+
+    Mails use the newest version from now on; the same content again adds none.
+    """
     faults = [
         *check_template(body.subject, path="subject"),
         *check_template(body.text, path="text"),
@@ -49,5 +63,61 @@ async def put_template(
 
 @router.delete("/{name}", status_code=204, responses=problems(404))
 async def delete_template(name: SlugPath, session: SessionDep, workspace: WorkspaceDep) -> None:
-    """Delete a template; a step that still names it will fail."""
+    """Delete a template with its versions; a step that still names it will fail."""
     await templates.delete(session, workspace, name)
+
+
+@router.get("/{name}/versions", responses=problems(404))
+async def list_template_versions(
+    name: SlugPath, session: SessionDep, workspace: WorkspaceDep
+) -> TemplateVersionList:
+    """All versions of a template, the newest first, without their text."""
+    rows = await templates.versions(session, workspace, name)
+    return TemplateVersionList(
+        items=[TemplateVersionSummary.model_validate(row.model_dump()) for row in rows]
+    )
+
+
+@router.get("/{name}/versions/{version}", responses=problems(404))
+async def get_template_version(
+    name: SlugPath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+) -> TemplateVersionView:
+    """One version of a template."""
+    row = await templates.get_version(session, workspace, name, version)
+    return TemplateVersionView.model_validate(row.model_dump())
+
+
+@router.post("/{name}/versions/{version}/restore", responses=problems(404))
+async def restore_template_version(
+    name: SlugPath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+) -> TemplateView:
+    """Make an old version the newest again, under a number of its own."""
+    row = await templates.restore(session, workspace, name, version)
+    return TemplateView.model_validate(row.model_dump())
+
+
+@router.post("/{name}/preview", responses=problems(400, 404, 413))
+async def preview_template(
+    name: SlugPath,
+    body: PreviewInput,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    config: ConfigDep,
+) -> PreviewView:
+    """What the template would send; 422 where the data lacks what it reads, or a limit is met."""
+    stored: templates.Template | templates.TemplateVersion
+    if body.version is None:
+        stored = await templates.get(session, workspace, name)
+    else:
+        stored = await templates.get_version(session, workspace, name, body.version)
+    lead = None if body.lead is None else await leads.get(session, workspace, body.lead)
+    shown = preview(
+        subject=stored.subject,
+        text=stored.text,
+        html=stored.html,
+        data=body.data,
+        lead=lead,
+        booking_url=config.booking_url,
+        public_url=config.public_url,
+    )
+    return PreviewView(subject=shown.subject or "", text=shown.text or "", html=shown.html)
