@@ -36,6 +36,8 @@ INTERNAL = (
     "subscribe",
     "open_run",
     "open_batch",
+    "order_scheduled",
+    "prune",
 )
 _MARK = "__sojourn_action__"
 
@@ -134,7 +136,15 @@ class Registry:
     def activities(self, services: Services) -> list[Callable[..., Any]]:
         """Give every Temporal activity of a worker: all actions, then the interpreter's own."""
         # Imported here: these modules use this one's types.
-        from activities import conditions, control, records, sub_runs, subscribing
+        from activities import (
+            conditions,
+            control,
+            pruning,
+            records,
+            scheduled,
+            sub_runs,
+            subscribing,
+        )
 
         return [
             *(_activity(entry, services) for entry in self._actions.values()),
@@ -143,6 +153,8 @@ class Registry:
             *control.build(),
             *sub_runs.build(services),
             *subscribing.build(services),
+            *scheduled.build(services),
+            *pruning.build(services),
         ]
 
 

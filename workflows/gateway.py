@@ -25,15 +25,12 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from schemas.errors import (
-    ConflictError,
     ErrorCode,
-    InputError,
     LimitError,
     NotFoundError,
-    Problem,
     SojournError,
     UnavailableError,
 )
@@ -49,6 +46,8 @@ from schemas.run import (
     RunStatus,
 )
 from workflows.events import RunEvent, translate
+from workflows.refusals import RETRY_AFTER, refusal, translated
+from workflows.scheduling import Schedules
 from workflows.search import WORKSPACE, attributes_of
 
 T = TypeVar("T")
@@ -60,11 +59,11 @@ _UPDATES: dict[type[Any], str] = {
     Rewind: "rewind",
     Migrate: "migrate",
 }
-_RETRY_AFTER = 5.0
 # A poll takes a minute at most. Temporal names a poller for five, though its worker was killed.
 _POLL_FRESH = timedelta(seconds=75)
 _MAILBOX_DEADLINE = 0.5
 _QUERY_TRIES = 3
+_FAIRNESS_KEY_BYTES = 64
 _CLOSED_PAGE = 500
 _CLOSED = {
     WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
@@ -117,11 +116,21 @@ class Gateway:
         *,
         task_queue: str = INTERPRETER_TASK_QUEUE,
         deadline: float = 1.5,
+        fairness_weight: float | None = None,
     ) -> None:
-        """Speak through `client`, which may be lazy."""
+        """Speak through `client`, which may be lazy.
+
+        `fairness_weight` is the share of each workspace of this process in the task queue's work.
+        """
         self._client = client
         self._task_queue = task_queue
         self._deadline = deadline
+        self._fairness_weight = fairness_weight
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules in Temporal, under the same deadline."""
+        return Schedules(self._client, self._task_queue, self._within)
 
     async def start(self, start: RunStart, *, priority: int = 3) -> str:
         """Start a run and give Temporal's id of its first execution; a second call changes nothing.
@@ -140,7 +149,7 @@ class Gateway:
             execution_timeout=definition.limits.run_timeout,
             search_attributes=attributes_of(start),
             static_summary=f"{definition.title or definition.name} v{start.version}",
-            priority=Priority(priority_key=priority),
+            priority=self._priority(start.workspace, priority),
         )
         try:
             handle = await self._within(call)
@@ -148,6 +157,13 @@ class Gateway:
             # Closed already: an earlier attempt of this very start got through.
             return error.run_id or ""
         return handle.first_execution_run_id or handle.result_run_id or ""
+
+    def _priority(self, workspace: str, key: int) -> Priority:
+        """Let workspaces take turns; activities and child runs inherit it."""
+        fairness_key = workspace.encode()[:_FAIRNESS_KEY_BYTES].decode(errors="ignore")
+        return Priority(
+            priority_key=key, fairness_key=fairness_key, fairness_weight=self._fairness_weight
+        )
 
     async def pause(self, workflow_id: str) -> None:
         """Signal `pause`; raises NotFoundError, ConflictError when closed, UnavailableError."""
@@ -216,11 +232,11 @@ class Gateway:
             update = handle.execute_update(name, order, result_type=RunStatus)
             return await self._within(update, deadline=deadline)
         except WorkflowUpdateFailedError as failure:
-            raise _refusal(failure) from failure
+            raise refusal(failure) from failure
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise UnavailableError(
                 "the run did not answer in time; it may still follow the order",
-                retry_after=_RETRY_AFTER,
+                retry_after=RETRY_AFTER,
                 details={"ambiguous": True},
             ) from error
 
@@ -305,7 +321,7 @@ class Gateway:
             async for event in translate(handle, first_run_id, after):
                 yield event
         except RPCError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def health(self) -> Health:
         """Ask Temporal for its health and for pollers of the task queue; never raises."""
@@ -337,53 +353,11 @@ class Gateway:
         except TimeoutError as error:
             raise UnavailableError(
                 f"Temporal did not answer within {limit:g} s",
-                retry_after=_RETRY_AFTER,
+                retry_after=RETRY_AFTER,
                 details={"ambiguous": True},
             ) from error
         except RPCError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         except (OSError, RuntimeError) as error:
             # A lazy client that cannot connect raises RuntimeError from the core.
-            raise UnavailableError(
-                "Temporal cannot be reached", retry_after=_RETRY_AFTER
-            ) from error
-
-
-_REFUSALS: dict[str, type[SojournError]] = {
-    ErrorCode.CONFLICT: ConflictError,
-    ErrorCode.NOT_FOUND: NotFoundError,
-    ErrorCode.INVALID_INPUT: InputError,
-}
-_CLOSED_TEXTS = ("already completed", "workflow execution already")
-
-
-def _refusal(failure: WorkflowUpdateFailedError) -> SojournError:
-    cause = failure.cause
-    code = cause.type if isinstance(cause, ApplicationError) else None
-    message = cause.message if isinstance(cause, ApplicationError) else str(cause or failure)
-    kind = _REFUSALS.get(code or "", SojournError)
-    details = cause.details if isinstance(cause, ApplicationError) else ()
-    problems = [Problem.model_validate(found) for found in (details[0] if details else ())]
-    return kind(message, code=code or ErrorCode.INTERNAL, problems=problems)
-
-
-def _translated(error: RPCError) -> SojournError:
-    if error.status == RPCStatusCode.NOT_FOUND:
-        if any(text in error.message.lower() for text in _CLOSED_TEXTS):
-            return ConflictError("the run has ended", hint="start a new run instead")
-        return NotFoundError("Temporal does not know this run")
-    if error.status in (
-        RPCStatusCode.INVALID_ARGUMENT,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-    ):
-        if "size" in error.message or "larger than max" in error.message:
-            return SojournError(error.message, code=ErrorCode.LIMIT_EXCEEDED)
-        if "limit for signal events" in error.message:
-            return LimitError(f"Temporal takes no more signals: {error.message}")
-        if error.status == RPCStatusCode.INVALID_ARGUMENT:
-            return SojournError(error.message, code=ErrorCode.INVALID_INPUT)
-    return UnavailableError(
-        f"Temporal answered {error.status.name.lower()}",
-        retry_after=_RETRY_AFTER,
-        details={"ambiguous": error.status != RPCStatusCode.UNAVAILABLE},
-    )
+            raise UnavailableError("Temporal cannot be reached", retry_after=RETRY_AFTER) from error

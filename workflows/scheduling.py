@@ -25,6 +25,7 @@ from temporalio.client import (
 from schemas.cron import Cron
 from schemas.due_times import exact_moments
 from schemas.errors import ConflictError, NotFoundError
+from schemas.retention import RETENTION
 from schemas.schedules import GATE, ScheduleTrigger
 
 Within = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -38,6 +39,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A gate that cannot reach the database is of no use once its due time is past catching up.
 _GATE_GRACE = timedelta(hours=1)
 _PAGE = 200
+_PRUNED_EVERY = timedelta(hours=1)
+# Not with everything else on the hour.
+_PRUNED_AT = timedelta(minutes=17)
 
 
 def schedule_id(workspace: str, definition: str, trigger_id: str) -> str:
@@ -102,13 +106,36 @@ def _ranges(values: Sequence[int]) -> list[ScheduleRange]:
     return found
 
 
+def retention_id(workspace: str) -> str:
+    """Give the id of the schedule that prunes a workspace."""
+    return f"{schedule_prefix(workspace)}retention"
+
+
+def retention_schedule(workspace: str, task_queue: str) -> Schedule:
+    """Give the schedule that prunes a workspace once an hour, never twice at a time."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            RETENTION,
+            args=[workspace],
+            id=retention_id(workspace),
+            task_queue=task_queue,
+            execution_timeout=_PRUNED_EVERY,
+            static_summary="prunes old rows",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=_PRUNED_EVERY, offset=_PRUNED_AT)]),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=10)
+        ),
+    )
+
+
 class Schedules:
     """Writes and reads schedules; every call has the gateway's deadline and errors."""
 
     def __init__(self, client: Client, task_queue: str, within: Within) -> None:
         """Speak through `client`; what schedules start runs on `task_queue`."""
         self._client = client
-        self._task_queue = task_queue
+        self.task_queue = task_queue
         self._within = within
 
     async def put_trigger(
@@ -131,7 +158,7 @@ class Schedules:
                     GATE,
                     args=[workspace, trigger_id],
                     id=identity,
-                    task_queue=self._task_queue,
+                    task_queue=self.task_queue,
                     execution_timeout=config.catchup + config.jitter + _GATE_GRACE,
                     static_summary=f"orders a run of {definition}",
                 ),

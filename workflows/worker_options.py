@@ -15,7 +15,9 @@ from temporalio.worker.workflow_sandbox import (
     SandboxRestrictions,
 )
 
+from workflows.gate import Gate
 from workflows.interpreter import Interpreter
+from workflows.retention import Retention
 
 # Models are built once for the process instead of once for each run; they do no I/O and keep no
 # state but caches of parsed expressions. `workflows` itself stays inside the sandbox.
@@ -54,7 +56,7 @@ def build_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[Interpreter],
+        workflows=[Interpreter, Gate, Retention],
         activities=activities,
         workflow_runner=sandbox() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_workflows,
