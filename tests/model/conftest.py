@@ -1,4 +1,4 @@
-"""A player of cases on a time-skipping server whose time is unlocked: no other suite shares it."""
+"""A stage for cases, on time-skipping servers whose time is unlocked: no other suite shares it."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.model.player import Player, playing
+from tests.model.stage import Stage
 
 
 @pytest.fixture
@@ -16,14 +16,15 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="package")
-async def player() -> AsyncIterator[Player]:
+async def stage() -> AsyncIterator[Stage]:
     """Plays cases with the interpreter as it is."""
     loggers = [logging.getLogger(f"temporalio.{part}") for part in ("activity", "workflow")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         # The probes fail by the thousand, and are meant to.
         logger.setLevel(logging.ERROR)
-    async with playing() as found:
-        yield found
+    found = Stage()
+    yield found
+    await found.close()
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)

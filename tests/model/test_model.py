@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from functools import lru_cache
 from itertools import islice
@@ -12,17 +13,15 @@ import pytest
 
 from tests.kit.probes import registry
 from tests.model.cases import Case, cases
-from tests.model.compare import differences
-from tests.model.player import Player
 from tests.model.seeds import FOUND
-from tests.model.story import Story
+from tests.model.stage import Stage, Told
 from workflows import undo, walk
 from workflows.steps import for_each, parallel, repeat
 
 _log = logging.getLogger("sojourn.model")
-_ABREAST = 6
 USUAL, LONG = 300, 5000
-Told = tuple[int, Case, Story]
+# Disagreements, after which the rest is not played.
+_ENOUGH = 20
 
 
 @lru_cache(maxsize=1)
@@ -34,47 +33,48 @@ def _usual() -> list[Told]:
 _left_out: list[str] = []
 
 
-async def _disagreements(player: Player, told: list[Told]) -> dict[int, list[str]]:
-    """Play cases side by side; gives the differences of each seed that has some."""
-    found: dict[int, list[str]] = {}
-    places = asyncio.Semaphore(_ABREAST)
-
-    async def one(seed: int, case: Case, story: Story) -> None:
-        async with places:
-            played = await player.play(case, story.ended)
-        if wrong := differences(case, story, played):
-            found[seed] = wrong
-
-    async with asyncio.TaskGroup() as group:
-        for entry in told:
-            group.create_task(one(*entry))
-    return found
-
-
-async def test_interpreter_and_model_agree(player: Player, long: bool, seed: int) -> None:
+async def test_interpreter_and_model_agree(stage: Stage, long: bool, seed: int) -> None:
     skipped: list[str] = []
     stream = islice(cases(seed, registry(), skipped), LONG) if long else iter(_usual())
     ends: Counter[str] = Counter()
-    undone = steps = played = 0
-    while told := list(islice(stream, 100)):
-        wrong = await _disagreements(player, told)
-        shown = {seed: [*lines, *_text(told, seed)] for seed, lines in wrong.items()}
-        assert not wrong, "\n".join(line for lines in shown.values() for line in lines)
-        played += len(told)
+    undone = steps = compared = 0
+    wrong: dict[int, list[str]] = {}
+    unanswered: list[int] = []
+    again: list[int] = []
+    began = time.monotonic()
+    while len(wrong) < _ENOUGH and (told := list(islice(stream, 100))):
+        found = await stage.compare(told)
+        wrong |= {seed: [*lines, *_text(told, seed)] for seed, lines in found.wrong.items()}
+        unanswered += found.unanswered
+        again += found.again
+        compared += found.played
         ends.update(story.status for _, _, story in told)
         undone += sum(bool(story.undone) for _, _, story in told)
         steps += sum(len(story.steps) for _, _, story in told)
+        if long and compared % 1000 < 100:
+            _log.warning("%d definitions compared, %d disagree", compared, len(wrong))
     _log.warning(
-        "%d definitions agree: %s, %d with compensations, %d steps; %d seeds left out",
-        played,
+        "%d definitions compared in %.0f s, %d disagree %s, %d without an answer %s, %d played "
+        "twice %s: %s, %d with compensations, %d steps; %d seeds left out",
+        compared,
+        time.monotonic() - began,
+        len(wrong),
+        list(wrong),
+        len(unanswered),
+        unanswered,
+        len(again),
+        again,
         dict(ends),
         undone,
         steps,
         len(skipped if long else _left_out),
     )
+    assert not wrong, "\n".join(line for lines in wrong.values() for line in lines)
+    assert not unanswered, f"twice no answer: {unanswered}"
+    assert compared == (LONG if long else USUAL)
     # Enough of each kind of end, or the generator has become tame.
-    assert min(ends.values()) > played / 10
-    assert undone > played / 20
+    assert min(ends.values()) > compared / 10
+    assert undone > compared / 20
 
 
 def _text(told: list[Told], seed: int) -> list[str]:
@@ -86,9 +86,9 @@ def _text(told: list[Told], seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("case", FOUND, ids=lambda case: case.name)
-async def test_what_once_differed(case: Case, player: Player) -> None:
-    story = case.tell()
-    assert differences(case, story, await player.play(case, story.ended)) == []
+async def test_what_once_differed(case: Case, stage: Stage) -> None:
+    found = await stage.compare([(0, case, case.tell())])
+    assert (found.wrong, found.unanswered) == ({}, [])
 
 
 def _oldest_first(due: Any) -> Any:
@@ -135,12 +135,12 @@ def _always(_: Any) -> Any:
     ids=lambda value: value if isinstance(value, str) else None,
 )
 async def test_a_wrong_interpreter_is_found(
-    module: Any, name: str, broken: Any, player: Player, monkeypatch: pytest.MonkeyPatch
+    module: Any, name: str, broken: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A control: an interpreter with one wrong detail differs within the usual definitions."""
     monkeypatch.setattr(module, name, broken(getattr(module, name)))
     stream = iter(_usual())
     while told := list(islice(stream, 12)):
-        if await _disagreements(player, told):
+        if (await stage.compare(told)).wrong:
             return
     pytest.fail("nobody saw it")
