@@ -1,4 +1,4 @@
-"""Plays two vendors' model APIs on loopback: OpenAI chat completions and Anthropic messages.
+"""Plays three vendors' model APIs on loopback: OpenAI, Anthropic messages and Gemini.
 
 Tests tell it what to answer; it speaks the real wire formats, so the vendors' own SDKs talk to it.
 """
@@ -19,11 +19,13 @@ class AiServer:
     `output` is what structured requests get (as the arguments of the tool the request forces),
     `text` what others get. `status` other than 200 makes every request fail, after the failures
     queued in `failures` have been used up; `retry_after` goes along with a failure. `delay` is in
-    seconds. `raw` replaces the whole body. `calls` holds each request's path and JSON.
+    seconds. `raw` replaces the whole body. `outputs` are given before `output`, one a request.
+    `calls` holds each request's path and JSON.
     """
 
     text: str = "Hello from the model."
     output: Any = field(default_factory=dict)
+    outputs: list[Any] = field(default_factory=list)
     status: int = 200
     failures: list[int] = field(default_factory=list)
     retry_after: str | None = None
@@ -55,12 +57,18 @@ class AiServer:
         """Base URL for Anthropic's protocol."""
         return self._wire.url
 
+    @property
+    def google_url(self) -> str:
+        """Base URL for Google's protocol."""
+        return self._wire.url
+
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         sent: dict[str, Any] = json.loads(request.body or b"{}")
         path = request.target.split("?")[0]
         self.calls.append((path, sent))
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        self.keys.append(request.headers.get("x-api-key", bearer))
+        given = request.headers.get("x-goog-api-key", bearer)
+        self.keys.append(request.headers.get("x-api-key", given))
         if self.delay:
             await asyncio.sleep(self.delay)
         status = self.failures.pop(0) if self.failures else self.status
@@ -71,8 +79,11 @@ class AiServer:
             respond(writer, status, self.raw, headers)
             return
         anthropic = path.endswith("/messages")
+        google = path.endswith(":generateContent")
         if status != 200:
-            body = self._failure(status, anthropic)
+            body = self._failure(status, "anthropic" if anthropic else "google" if google else "")
+        elif google:
+            body = self._generated(path, sent)
         elif anthropic:
             body = self._messages(sent)
             if sent.get("stream"):
@@ -83,9 +94,16 @@ class AiServer:
             body = self._completion(sent)
         respond(writer, status, json.dumps(body).encode(), headers)
 
-    def _failure(self, status: int, anthropic: bool) -> dict[str, Any]:
+    def _next(self) -> Any:
+        return self.outputs.pop(0) if self.outputs else self.output
+
+    def _failure(self, status: int, vendor: str) -> dict[str, Any]:
         message = f"the server was told to answer {status}"
-        if anthropic:
+        if vendor == "google":
+            names = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
+            told = {"code": status, "message": message, "status": names.get(status, "UNKNOWN")}
+            return {"error": told}
+        if vendor == "anthropic":
             kind = {429: "rate_limit_error", 529: "overloaded_error", 401: "authentication_error"}
             return {
                 "type": "error",
@@ -98,7 +116,7 @@ class AiServer:
         finish = "stop"
         schema = sent.get("response_format", {}).get("type") == "json_schema"
         if schema:
-            message["content"] = _written(self.output)
+            message["content"] = _written(self._next())
         elif sent.get("tools") and not self.plain_answer:
             finish = "tool_calls"
             message["content"] = None
@@ -108,7 +126,7 @@ class AiServer:
                     "type": "function",
                     "function": {
                         "name": sent["tools"][0]["function"]["name"],
-                        "arguments": _written(self.output),
+                        "arguments": _written(self._next()),
                     },
                 }
             ]
@@ -133,7 +151,7 @@ class AiServer:
                     "type": "tool_use",
                     "id": "toolu_1",
                     "name": sent["tools"][0]["name"],
-                    "input": self.output,
+                    "input": self._next(),
                 }
             ]
         return {
@@ -145,6 +163,28 @@ class AiServer:
             "stop_reason": reason,
             "stop_sequence": None,
             "usage": {"input_tokens": 13, "output_tokens": 5},
+        }
+
+    def _generated(self, path: str, sent: dict[str, Any]) -> dict[str, Any]:
+        part: dict[str, Any] = {"text": self.text}
+        if sent.get("tools") and not self.plain_answer:
+            declared = sent["tools"][0]["functionDeclarations"][0]
+            part = {"functionCall": {"name": declared["name"], "args": self._next()}}
+        return {
+            "candidates": [
+                {
+                    "content": {"role": "model", "parts": [part]},
+                    "finishReason": "STOP",
+                    "index": 0,
+                }
+            ],
+            "usageMetadata": {
+                "promptTokenCount": 17,
+                "candidatesTokenCount": 3,
+                "totalTokenCount": 20,
+            },
+            "modelVersion": path.rpartition("/")[2].removesuffix(":generateContent"),
+            "responseId": "resp-1",
         }
 
 

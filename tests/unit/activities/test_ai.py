@@ -25,7 +25,13 @@ TRIAGE = {
     "required": ["score", "reason"],
     "additionalProperties": False,
 }
-MODELS = ["openai:gpt-4o-mini", "anthropic:claude-haiku-4-5"]
+MODELS = ["openai:gpt-4o-mini", "anthropic:claude-haiku-4-5", "google:gemini-2.5-flash"]
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "google": "/v1beta/models/gemini-2.5-flash:generateContent",
+}
+TOKENS = {"openai": (11, 7, 1), "anthropic": (13, 5, 1), "google": (17, 3, 1)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +54,8 @@ async def context(context: ActionContext, server: AiServer) -> AsyncIterator[Act
             openai_api_key="sk-open",
             anthropic_base_url=server.anthropic_url,
             anthropic_api_key="sk-anthropic",
+            google_base_url=server.google_url,
+            google_api_key="sk-google",
         )
     )
     yield replace(context, services=services)
@@ -64,15 +72,19 @@ async def test_a_text_answer(context: ActionContext, server: AiServer, model: st
     provider, _, name = model.partition(":")
     assert result.output == result.text == "Hello from the model."
     assert result.model == name
-    expected = (11, 7, 1) if provider == "openai" else (13, 5, 1)
     usage = result.usage
-    assert (usage.input_tokens, usage.output_tokens, usage.requests) == expected
+    assert (usage.input_tokens, usage.output_tokens, usage.requests) == TOKENS[provider]
     ((path, sent),) = server.calls
-    assert path == ("/v1/chat/completions" if provider == "openai" else "/v1/messages")
-    assert sent["model"] == name
-    assert "Be brief." in str(sent.get("system") or sent["messages"][0])
-    assert "Say hello." in str(sent["messages"][-1]["content"])
-    assert server.keys == ["sk-open" if provider == "openai" else "sk-anthropic"]
+    assert path == PATHS[provider]
+    if provider == "google":
+        assert "Be brief." in str(sent["systemInstruction"])
+        assert "Say hello." in str(sent["contents"][-1])
+    else:
+        assert sent["model"] == name
+        assert "Be brief." in str(sent.get("system") or sent["messages"][0])
+        assert "Say hello." in str(sent["messages"][-1]["content"])
+    keys = {"openai": "sk-open", "anthropic": "sk-anthropic", "google": "sk-google"}
+    assert server.keys == [keys[provider]]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -84,8 +96,10 @@ async def test_a_structured_answer(context: ActionContext, server: AiServer, mod
     assert result.output == {"score": 7, "reason": "a large budget"}
     assert result.text is None
     ((_, sent),) = server.calls
-    assert sent["temperature"] == 0.1
-    assert 100 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+    told = sent.get("generationConfig", sent)
+    assert told["temperature"] == 0.1
+    cut = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
+    assert 100 in [told.get(name) for name in cut]
     assert "minimum" in str(sent["tools"]) or "score" in str(sent["tools"])
 
 
@@ -118,7 +132,31 @@ async def test_an_answer_that_does_not_fit(
         await ask(context, model=model, prompt="Rate it.", output=TRIAGE)
     assert caught.value.code == "AI_INVALID_OUTPUT"
     assert caught.value.problems
-    assert len(server.calls) == 1  # one request, one failure: Temporal retries, nothing below
+    assert not caught.value.retryable
+    assert len(server.calls) == 2  # the second time it is told what was wrong
+    assert "does not fit the schema" in str(server.calls[1][1])
+    assert "does not fit the schema" not in str(server.calls[0][1])
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("plain", [False, True])
+async def test_an_answer_is_repaired_once(
+    context: ActionContext, server: AiServer, model: str, plain: bool
+) -> None:
+    server.plain_answer = plain
+    server.outputs = [{"score": 11, "reason": "x"}, {"score": 9, "reason": "x"}]
+    asking = ask(context, model=model, prompt="Rate it.", output=TRIAGE)
+    if plain:
+        with pytest.raises(ActionError, match="must be a structured result"):
+            await asking
+        return
+    result = await asking
+    assert result.output == {"score": 9, "reason": "x"}
+    assert result.repaired
+    usage, once = result.usage, TOKENS[model.partition(":")[0]]
+    assert (usage.input_tokens, usage.output_tokens) == (2 * once[0], 2 * once[1])
+    assert usage.requests == len(server.calls) == 2
+    assert "greater than the maximum" in str(server.calls[1][1])
 
 
 async def test_an_answer_that_is_no_json(context: ActionContext, server: AiServer) -> None:
@@ -126,7 +164,7 @@ async def test_an_answer_that_is_no_json(context: ActionContext, server: AiServe
     with pytest.raises(ActionError) as caught:
         await ask(context, model=MODELS[0], prompt="Rate it.", output=TRIAGE)
     assert caught.value.code == "AI_INVALID_OUTPUT"
-    assert len(server.calls) == 1
+    assert len(server.calls) == 2
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -137,7 +175,7 @@ async def test_words_where_a_structure_was_asked(
     with pytest.raises(ActionError) as caught:
         await ask(context, model=model, prompt="Rate it.", output=TRIAGE)
     assert caught.value.code == "AI_INVALID_OUTPUT"
-    assert len(server.calls) == 1
+    assert len(server.calls) == 2
 
 
 async def test_a_conversation(context: ActionContext, server: AiServer) -> None:
@@ -245,6 +283,7 @@ async def test_a_provider_without_key(
     # The SDKs would read these; Sojourn's settings alone decide.
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-environment")
+    monkeypatch.setenv("GOOGLE_API_KEY", "sk-from-environment")
     services = Services()
     with pytest.raises(ActionError) as caught:
         await ask(replace(context, services=services), model=model, prompt="Hi")
