@@ -78,12 +78,14 @@ class Scheduler:
     async def _write_one(self, trigger: Trigger) -> None:
         fault: SojournError | None = None
         try:
+            config = schedules.config_of(trigger)
             await self._schedules.put_trigger(
                 trigger.workspace,
                 trigger.definition,
                 trigger.id,
-                schedules.config_of(trigger),
+                config,
                 now(),
+                resting=schedules.is_resting(config),
             )
         except UnavailableError:
             raise

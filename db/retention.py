@@ -109,10 +109,10 @@ async def statistics(session: AsyncSession, workspace: str) -> dict[str, Ages]:
             .select_from(sa.table(subject.table))
             .where(*_mine(subject, workspace))
         )
-        row = (await connection.execute(statement)).one()
-        edges = [0, *row[2:], row[0]]
+        total, oldest, *younger = tuple((await connection.execute(statement)).one())
+        edges = [0, *younger, total]
         found[subject.name] = Ages(
-            row[0], row[1], tuple(after - before for before, after in pairwise(edges))
+            total, oldest, tuple(after - before for before, after in pairwise(edges))
         )
     return found
 

@@ -21,12 +21,12 @@ from schemas.due_times import due_times, next_due
 from schemas.errors import InputError, LimitError, SojournError, UnavailableError
 from schemas.schedules import (
     Overlap,
-    ScheduleTrigger,
     SlotAnswer,
     SlotCall,
     SlotOutcome,
     schedule_view,
 )
+from schemas.triggers import ScheduledTrigger
 
 MAX_BACKFILL = 500
 # Due times come in whole seconds; Temporal starts a gate some milliseconds later.
@@ -50,15 +50,31 @@ class Filled:
     created: bool
 
 
-def config_of(trigger: Trigger) -> ScheduleTrigger:
+def config_of(trigger: Trigger) -> ScheduledTrigger:
     """Give what a schedule trigger says; raises InputError for a trigger of another kind."""
     given = triggers.given_of(trigger)
-    if not isinstance(given, ScheduleTrigger):
+    if not isinstance(given, ScheduledTrigger):
         raise InputError(
             f"the trigger is of kind {trigger.kind.value!r}",
             hint="only triggers of kind 'schedule' have times",
         )
     return given
+
+
+def is_resting(config: ScheduledTrigger) -> bool:
+    """Tell if a schedule is paused or its trigger disabled."""
+    return config.paused or not config.enabled
+
+
+async def set_paused(session: AsyncSession, trigger: Trigger, *, paused: bool) -> Trigger:
+    """Pause a schedule or let it go on; raises InputError for a trigger of another kind."""
+    config = config_of(trigger)
+    if config.paused == paused:
+        return trigger
+    changed = config.model_copy(update={"paused": paused})
+    return await triggers.replace(
+        session, trigger.workspace, trigger.definition, trigger.id, changed
+    )
 
 
 async def order_due(session: AsyncSession, call: SlotCall) -> Decision:
@@ -76,7 +92,7 @@ async def order_due(session: AsyncSession, call: SlotCall) -> Decision:
     if trigger is None:
         return _nothing(SlotOutcome.RESTING, "the trigger was deleted")
     config = config_of(trigger)
-    if config.paused or not config.enabled:
+    if is_resting(config):
         return _nothing(SlotOutcome.RESTING, "the trigger is paused or disabled")
     if _is_late(config, call, now()):
         message = f"what was due at {call.due.isoformat()} came after {config.catchup}"
@@ -125,7 +141,7 @@ async def order_buffered(session: AsyncSession, workspace: str) -> int:
         due, state.buffered_for = state.buffered_for, None
         session.add(state)
         config = config_of(trigger)
-        if due is not None and config.enabled and not config.paused:
+        if due is not None and not is_resting(config):
             answer = await _order(session, trigger, config, due)
             ordered += answer.outcome is SlotOutcome.ORDERED
     return ordered
@@ -177,7 +193,7 @@ def _nothing(outcome: SlotOutcome, message: str) -> Decision:
     return Decision(SlotAnswer(outcome=outcome, message=message))
 
 
-def _is_late(config: ScheduleTrigger, call: SlotCall, moment: datetime) -> bool:
+def _is_late(config: ScheduledTrigger, call: SlotCall, moment: datetime) -> bool:
     """Tell if a due time is past catching up.
 
     Temporal starts no gate later than that, except for a backfill from its own tools: there the
@@ -200,12 +216,12 @@ async def _locked(session: AsyncSession, trigger: Trigger) -> ScheduleState:
     return (await session.exec(statement)).one()
 
 
-def _key(trigger: Trigger, config: ScheduleTrigger, due: datetime) -> str:
+def _key(trigger: Trigger, config: ScheduledTrigger, due: datetime) -> str:
     return f"schedule/{trigger.id}/{config.slot(due)}"
 
 
 async def _run_of(
-    session: AsyncSession, trigger: Trigger, config: ScheduleTrigger, due: datetime
+    session: AsyncSession, trigger: Trigger, config: ScheduledTrigger, due: datetime
 ) -> str | None:
     statement = select(IdempotencyKey.run_id).where(
         IdempotencyKey.workspace == trigger.workspace,
@@ -223,7 +239,7 @@ async def _open_runs(session: AsyncSession, trigger_id: str) -> dict[str, str]:
 
 
 async def _order(
-    session: AsyncSession, trigger: Trigger, config: ScheduleTrigger, due: datetime
+    session: AsyncSession, trigger: Trigger, config: ScheduledTrigger, due: datetime
 ) -> SlotAnswer:
     try:
         ordered = await _order_run(session, trigger, config, due, actor=f"trigger:{trigger.id}")
@@ -240,7 +256,7 @@ async def _order(
 
 
 async def _order_run(
-    session: AsyncSession, trigger: Trigger, config: ScheduleTrigger, due: datetime, *, actor: str
+    session: AsyncSession, trigger: Trigger, config: ScheduledTrigger, due: datetime, *, actor: str
 ) -> Ordered:
     view = schedule_view(trigger.id, config, due)
     return await order_run(
@@ -255,7 +271,7 @@ async def _order_run(
     )
 
 
-async def _note_next(session: AsyncSession, trigger: Trigger, config: ScheduleTrigger) -> None:
+async def _note_next(session: AsyncSession, trigger: Trigger, config: ScheduledTrigger) -> None:
     statement = (
         sa.update(Trigger)
         .where(col(Trigger.id) == trigger.id)

@@ -24,7 +24,7 @@ from schemas.errors import (
 )
 from schemas.events import view
 from schemas.run import Event
-from schemas.triggers import TriggerInput
+from schemas.triggers import ScheduledTrigger, TriggerInput
 
 __all__ = [
     "Trigger",
@@ -55,7 +55,6 @@ async def add(
     given: TriggerInput,
     *,
     token_hash: str | None = None,
-    next_due_at: datetime | None = None,
 ) -> Trigger:
     """Store a trigger; raises NotFoundError (DEFINITION_NOT_FOUND).
 
@@ -68,7 +67,6 @@ async def add(
         definition=definition,
         kind=TriggerKind(given.kind),
         token_hash=token_hash,
-        next_due_at=next_due_at,
         **columns_of(given),
     )
     statement = insert(Trigger).values(row.model_dump()).on_conflict_do_nothing().returning(Trigger)
@@ -90,7 +88,14 @@ def columns_of(given: TriggerInput) -> dict[str, Any]:
         "where": values.pop("where", None),
         "input": values.pop("input", {}),
         "config": values,
+        "next_due_at": _next_due(given),
     }
+
+
+def _next_due(given: TriggerInput) -> datetime | None:
+    if not isinstance(given, ScheduledTrigger) or given.paused or not given.enabled:
+        return None
+    return next_due(given, now())
 
 
 def given_of(row: Trigger) -> TriggerInput:
@@ -141,6 +146,7 @@ async def switch(
     row = await get(session, workspace, definition, trigger_id)
     if row.enabled != enabled:
         row.enabled, row.updated_at = enabled, now()
+        row.next_due_at = _next_due(given_of(row))
         session.add(row)
         await session.flush()
     return row

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -18,7 +18,7 @@ from schemas import cel
 from schemas.cron import Cron, parse_cron
 from schemas.durations import Duration
 from schemas.errors import ExpressionError
-from schemas.trigger_base import InputTrigger
+from schemas.policies import Strict
 from schemas.zones import load_zone
 
 # The workflow type that a Temporal schedule starts, and its one activity.
@@ -62,7 +62,7 @@ ZoneName = Annotated[str, Field(max_length=64), AfterValidator(_zone_name)]
 CronText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_cron_text)]
 
 
-class ScheduleTrigger(InputTrigger):
+class ScheduleTrigger(Strict):
     """When a schedule is due: by `cron` on the wall clock of `timezone`, or `every` so often.
 
     Intervals count from 1970-01-01T00:00Z, moved on by `offset`; they know no wall clock. `dst` is
@@ -71,9 +71,6 @@ class ScheduleTrigger(InputTrigger):
     `catchup` ago is made good. Temporal delays each firing by up to `jitter`.
     """
 
-    SCOPE: ClassVar[dict[str, cel.Type]] = {"schedule": SCHEDULE_TYPE}
-
-    kind: Literal["schedule"]
     cron: CronText | None = Field(
         default=None,
         description="five fields: minute hour day month weekday, or @daily and its like",

@@ -145,8 +145,12 @@ class Schedules:
         trigger_id: str,
         config: ScheduleTrigger,
         moment: datetime,
+        *,
+        resting: bool,
     ) -> None:
-        """Create or replace a trigger's schedule; raises UnavailableError, SojournError.
+        """Create or replace a trigger's schedule, paused if it is `resting`.
+
+        Raises UnavailableError, SojournError.
 
         Gates never hold up one another: overlap is a matter of the runs that they order.
         """
@@ -166,7 +170,7 @@ class Schedules:
                 policy=SchedulePolicy(
                     overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=config.catchup
                 ),
-                state=ScheduleState(paused=config.paused or not config.enabled),
+                state=ScheduleState(paused=resting),
             ),
         )
 
