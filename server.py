@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 from temporalio.client import Client
 
+from activities.probing import Prober
 from activities.registry import Registry, load
 from api.app import create_app
 from api.config import ApiConfig
@@ -45,11 +46,16 @@ def build_app(
     key = reveal(settings.api_key)
     if key is None:
         raise SettingsError("settings are missing or wrong:\n  SOJOURN_API_KEY is required")
-    gateway = MeteredGateway(telemetry, client, task_queue=settings.task_queue)
+    gateway = MeteredGateway(
+        telemetry,
+        client,
+        task_queue=settings.task_queue,
+        fairness_weight=settings.fairness_weight,
+    )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        outbox = Outbox(Starter(database, gateway, config, registry))
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        outbox = Outbox(Starter(database, gateway, config, registry, app.state.circuit))
         loops = [
             asyncio.create_task(run_reconciler(database, gateway, every=settings.reconcile_every)),
             asyncio.create_task(run_outbox(outbox)),
@@ -59,14 +65,18 @@ def build_app(
             loop.cancel()
             with suppress(asyncio.CancelledError):
                 await loop
+        await services.aclose()
 
     registry = load()
+    services = settings.services(database)
     config = ApiConfig(
         api_key=key,
         workspace=settings.workspace,
         public_url=settings.public_url,
         booking_url=settings.booking_url,
         timescale=settings.timescale,
+        caps=settings.caps,
+        max_queued=settings.max_queued_starts,
         render_metrics=telemetry.render,
         ai_keep=settings.ai_keep,
         ai_daily=settings.ai_daily,
@@ -79,6 +89,7 @@ def build_app(
         lifespan=lifespan,
         simulator=_simulator(registry),
         keyring=settings.keyring,
+        prober=Prober(lambda: services.http, lambda: services.ai_http),
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app

@@ -60,14 +60,15 @@ class GmailProvider:
         return Delivery(response=f"Gmail {answer.status_code}", provider_id=identity)
 
     async def _upload(self, raw: bytes) -> httpx2.Response:
-        token = await self._bearer()
+        token = await self.token()
         return await self._client.post(
             self._config.api_url.rstrip("/") + _SEND,
             content=raw,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "message/rfc822"},
         )
 
-    async def _bearer(self) -> str:
+    async def token(self) -> str:
+        """Give an access token, asking for one if none is kept; raises ActionError."""
         async with self._asking:
             if self._token is None or self._token[1] <= time.monotonic():
                 answer = await self._client.post(self._config.token_url, data=self._grant())

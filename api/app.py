@@ -6,7 +6,9 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
+from activities.probing import Prober
 from api.auth import authenticate
+from api.circuit import Circuit
 from api.config import ApiConfig
 from api.content import refuse_unstorable
 from api.correlation import CorrelationMiddleware
@@ -32,11 +34,12 @@ def create_app(
     lifespan: Lifespan | None = None,
     simulator: Simulator | None = None,
     keyring: KeyRing | None = None,
+    prober: Prober | None = None,
 ) -> FastAPI:
     """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
 
-    Without a `simulator` the operation that needs it answers 501, without a `keyring` those that
-    store or open secrets answer 409.
+    Without a `simulator` or a `prober` the operations that need it answer 501, without a `keyring`
+    those that store or open secrets answer 409.
 
     Nothing is connected here: the app answers 503 for what is away, and recovers by itself.
     """
@@ -57,10 +60,12 @@ def create_app(
     )
     app.state.database = database
     app.state.gateway = gateway
+    app.state.circuit = Circuit(gateway)
     app.state.catalogue = catalogue
     app.state.config = config
     app.state.simulator = simulator
     app.state.keyring = keyring
+    app.state.prober = prober
     add_error_handlers(app)
     app.include_router(api_router, prefix="/api/v1")
     app.include_router(process_router)

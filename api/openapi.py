@@ -17,6 +17,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "forms", "description": "Forms and their public submissions."},
     {"name": "leads", "description": "People that runs are about, and what they did."},
     {"name": "templates", "description": "Stored emails."},
+    {"name": "connections", "description": "Stored access to outside systems, and secrets."},
     {"name": "mail", "description": "Who gets no mail."},
     {"name": "language", "description": "What definitions may say."},
     {"name": "process", "description": "Health and metrics."},

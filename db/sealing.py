@@ -23,7 +23,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 class SealError(SojournError):
     """A sealed value cannot be opened: its key is not in the ring, or it was tampered with."""
 
-    code = ErrorCode.INTERNAL
+    code = ErrorCode.CONFLICT
 
 
 @dataclass(frozen=True, slots=True)

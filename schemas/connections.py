@@ -3,10 +3,10 @@
 Of each kind one model holds what may be shown and one what is secret.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, EmailStr, Field
+from pydantic import AfterValidator, EmailStr, Field, model_validator
 
 from schemas.mail import MailPolicy
 from schemas.policies import Strict
@@ -17,6 +17,10 @@ SECRET_NAME = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"  # noqa: S105 - the shape of a nam
 MIN_SECRET: Final = 4
 MAX_SECRET: Final = 16 * 1024
 _NO_BREAK = r"^[^\x00-\x1f\x7f]+$"
+# They frame and route a request.
+_FRAMING = frozenset(
+    {"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"}
+)
 _HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"
 
 
@@ -93,6 +97,12 @@ class GmailConfig(ConnectionConfig, MailPolicy):
     token_url: Url = "https://oauth2.googleapis.com/token"  # noqa: S105
     api_url: Url = "https://gmail.googleapis.com"
 
+    @model_validator(mode="after")
+    def _client(self) -> Self:
+        if self.auth == "oauth" and self.client_id is None:
+            raise ValueError("'auth: oauth' needs 'client_id'")
+        return self
+
     def required_secrets(self) -> frozenset[str]:
         """What the way to a token needs."""
         if self.auth == "service_account":
@@ -134,6 +144,16 @@ class HttpConfig(ConnectionConfig):
     test_url: Annotated[str, Field(max_length=2048)] | None = Field(
         default=None, description="what the test asks for, relative to base_url; else base_url"
     )
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if self.auth == "header" and self.header is None:
+            raise ValueError("'auth: header' needs 'header', its name")
+        if self.header is not None and self.header.lower() in _FRAMING:
+            raise ValueError(f"the header {self.header} is set by Sojourn")
+        if self.auth == "basic" and self.username is None:
+            raise ValueError("'auth: basic' needs 'username'")
+        return self
 
     def required_secrets(self) -> frozenset[str]:
         """What the credentials are made of."""

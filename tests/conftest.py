@@ -278,9 +278,14 @@ def gateway(client: "Client", task_queue: str) -> "Gateway":
 
 @pytest.fixture(scope="session")
 def app(
-    database: "Database", gateway: "Gateway", catalogue: "Catalogue", keyring: "KeyRing"
+    database: "Database",
+    gateway: "Gateway",
+    catalogue: "Catalogue",
+    keyring: "KeyRing",
+    services: "Services",
 ) -> "FastAPI":
     """The API over the suite's database and Temporal; take `worker` too where runs must run."""
+    from activities.probing import Prober
     from api.app import create_app
     from api.config import ApiConfig
 
@@ -290,6 +295,7 @@ def app(
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, public_url="http://testserver"),
         keyring=keyring,
+        prober=Prober(lambda: services.http, lambda: services.ai_http),
     )
 
 
