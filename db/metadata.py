@@ -26,6 +26,7 @@ from db import (
     suppressions,
     templates,
     trigger_table,
+    webhook_table,
 )
 
 MODULES = (
@@ -52,5 +53,6 @@ MODULES = (
     suppressions,
     templates,
     trigger_table,
+    webhook_table,
 )
 metadata = SQLModel.metadata
