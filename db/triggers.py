@@ -15,6 +15,7 @@ from db.ordering import order_run
 from db.pages import DEFAULT_PAGE, Page, cut, decode_cursor, page_size
 from db.trigger_table import Trigger, TriggerKind
 from schemas import expressions
+from schemas.due_times import next_due
 from schemas.errors import (
     ConflictError,
     ExpressionError,
