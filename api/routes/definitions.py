@@ -14,6 +14,7 @@ from api.models.definitions import (
     Published,
     Verdict,
 )
+from api.naming import find_missing
 from api.publishing import check_definition, document_of, read_definition
 from api.source import SOURCE_BODY, SourceDep
 from api.views import definition_summary, published
@@ -49,7 +50,9 @@ async def create_definition(
     )
     response.headers["Location"] = f"/api/v1/definitions/{definition.name}"
     active = 1 if publish else None
-    return published(definition.name, version, active=active, warnings=reading.warnings)
+    missing = await find_missing(session, workspace, definition, source)
+    warnings = [*reading.warnings, *missing]
+    return published(definition.name, version, active=active, warnings=warnings)
 
 
 @router.post("/definitions/validate", responses=problems(413), openapi_extra=SOURCE_BODY)

@@ -6,7 +6,8 @@ from api.dependencies import CatalogueDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, VersionPath
 from api.models.definitions import Published, VersionDetail, VersionList, VersionSummary
-from api.publishing import document_of, find_version, read_definition
+from api.naming import find_missing
+from api.publishing import definition_of, document_of, find_version, read_definition
 from api.routes.definitions import Publish
 from api.source import SOURCE_BODY, SourceDep
 from api.views import published, version_summary
@@ -40,7 +41,9 @@ async def create_version(
     )
     response.headers["Location"] = f"/api/v1/definitions/{name}/versions/{version.version}"
     active = version.version if publish else None
-    return published(name, version, active=active, warnings=reading.warnings)
+    missing = await find_missing(session, workspace, definition, source)
+    warnings = [*reading.warnings, *missing]
+    return published(name, version, active=active, warnings=warnings)
 
 
 @router.get("", responses=problems(404))
@@ -75,7 +78,8 @@ async def publish_version(
 ) -> Published:
     """Make a version the active one; 409 if it is deprecated."""
     row = await definitions.publish(session, workspace, name, version)
-    warnings = check(row.source, catalogue).warnings
+    missing = await find_missing(session, workspace, definition_of(row), row.source)
+    warnings = [*check(row.source, catalogue).warnings, *missing]
     return published(name, row, active=version, warnings=warnings)
 
 
