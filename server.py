@@ -14,6 +14,7 @@ from api.app import create_app
 from api.config import ApiConfig
 from api.outbox import Outbox, run_outbox
 from api.reconciler import run_reconciler
+from api.schedules import Scheduler, run_scheduler
 from api.starting import Starter
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
@@ -59,6 +60,7 @@ def build_app(
         loops = [
             asyncio.create_task(run_reconciler(database, gateway, every=settings.reconcile_every)),
             asyncio.create_task(run_outbox(outbox)),
+            asyncio.create_task(run_scheduler(Scheduler(database, gateway, config.workspace))),
         ]
         yield
         for loop in loops:

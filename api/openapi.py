@@ -19,7 +19,9 @@ TAGS: list[dict[str, Any]] = [
     {"name": "templates", "description": "Stored emails."},
     {"name": "connections", "description": "Stored access to outside systems, and secrets."},
     {"name": "mail", "description": "Who gets no mail."},
+    {"name": "ai", "description": "What AI steps cost, and what they may."},
     {"name": "language", "description": "What definitions may say."},
+    {"name": "retention", "description": "How long rows are kept."},
     {"name": "process", "description": "Health and metrics."},
 ]
 
