@@ -192,7 +192,8 @@ class _Turn:
             found = await ai_answers.cached(session, workspace, key)
             if found is None:
                 return None
-            await ai_ledger.note_cached(session, self._row(endpoint, self._scope.step.run_id))
+            budget = await ai_budgets.of_run(session, workspace, self._scope.step.run_id)
+            await ai_ledger.note_cached(session, self._row(endpoint, budget.run_id))
         free = {"cached": True, "input_tokens": 0, "output_tokens": 0, "cost": Decimal(0)}
         return Reply.model_validate({**found, **free})
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Field, SQLModel, select
+from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.ai_ledger import USD, Allowance
@@ -80,3 +80,8 @@ async def put(
     changed = {name: inserting.excluded[name] for name in AiBudget.model_fields}
     await session.exec(inserting.on_conflict_do_update(index_elements=["workspace"], set_=changed))
     return row
+
+
+async def delete(session: AsyncSession, workspace: str) -> None:
+    """Remove the budget that was set through the API: the settings count again."""
+    await session.exec(sa.delete(AiBudget).where(col(AiBudget.workspace) == workspace))

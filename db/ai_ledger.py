@@ -41,7 +41,7 @@ class AiUsage(SQLModel, table=True):
     __tablename__ = "ai_usage"  # pyright: ignore[reportAssignmentType]
     __table_args__ = (
         sa.Index("ix_ai_usage_at", "workspace", "at"),
-        sa.Index("ix_ai_usage_run", "run_id", "at"),
+        sa.Index("ix_ai_usage_run", "budget_run_id", "at"),
         sa.Index("ix_ai_usage_definition", "workspace", "definition", "at"),
     )
 

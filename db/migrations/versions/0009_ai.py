@@ -99,7 +99,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ai_usage")),
     )
     op.create_index("ix_ai_usage_at", "ai_usage", ["workspace", "at"])
-    op.create_index("ix_ai_usage_run", "ai_usage", ["run_id", "at"])
+    op.create_index("ix_ai_usage_run", "ai_usage", ["budget_run_id", "at"])
     op.create_index("ix_ai_usage_definition", "ai_usage", ["workspace", "definition", "at"])
 
 
