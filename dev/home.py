@@ -1,11 +1,13 @@
 """The folder of one development stack: one instance at a time, its secrets for its owner only."""
 
+import base64
 import fcntl
 import os
 import secrets
 from pathlib import Path
 from typing import IO
 
+from db.sealing import KEY_BYTES
 from dev.errors import StackError
 
 
@@ -62,6 +64,13 @@ class Home:
         path = self.folder / "api-key"
         if not path.exists():
             _write_private(path, f"sk_dev_{secrets.token_urlsafe(24)}")
+        return path.read_text().strip()
+
+    def secret_keys(self) -> str:
+        """Give the keys of this folder's connections and secrets, made once: `dev:base64`."""
+        path = self.folder / "secret-keys"
+        if not path.exists():
+            _write_private(path, f"dev:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}")
         return path.read_text().strip()
 
     def write_env(self, values: dict[str, str]) -> None:

@@ -53,6 +53,7 @@ class Given(BaseSettings):
         default=None, validation_alias=AliasChoices("TEMPORAL_ADDRESS", "SOJOURN_TEMPORAL_ADDRESS")
     )
     http_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_HTTP_ALLOW_CIDRS")
+    secret_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_SECRET_KEYS")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ class Stack:
             temporal_address=address,
             smtp_url=SecretStr(mailbox.url),
             api_key=SecretStr(self.home.api_key()),
+            secret_keys=self._given.secret_keys or SecretStr(self.home.secret_keys()),
             host=HOST,
             port=port,
             public_url=f"http://{HOST}:{port}",

@@ -18,7 +18,7 @@ from schemas.rules import Rule
 from schemas.scopes import LEAD, RUN, Scope, explain
 from schemas.steps import ForEach, Repeat
 
-_MISPLACED = "a secret can be named only in the 'with' of an action, and only by itself"
+_MISPLACED = "'secrets' can be read only in the 'with' of an action, and only by itself"
 _ALONE = "write '{{ secrets.NAME }}' there, alone or inside text; no operator or function sees it"
 
 

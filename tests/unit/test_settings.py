@@ -36,6 +36,8 @@ def test_defaults_need_only_the_database() -> None:
         ("DATABASE_URL", "mysql://u:hush-hush@h/d", "DATABASE_URL is wrong: "),
         ("SMTP_URL", "http://u:hush-hush@h", "SMTP_URL is wrong: "),
         ("SOJOURN_API_KEY", "hush-hush", "SOJOURN_API_KEY is wrong: must have at least 16"),
+        ("SOJOURN_SECRET_KEYS", "k1:hush", "SOJOURN_SECRET_KEYS is wrong: the key 'k1' has 3"),
+        ("SOJOURN_SECRET_KEYS", "hush-hush", "SOJOURN_SECRET_KEYS is wrong: entry 1 must be id:"),
         ("SOJOURN_PORT", "http", "SOJOURN_PORT is wrong: "),
         ("SOJOURN_TIMESCALE", "0", "SOJOURN_TIMESCALE is wrong: "),
         ("SOJOURN_HTTP_ALLOW_PORTS", "80,x", "SOJOURN_HTTP_ALLOW_PORTS is wrong: "),

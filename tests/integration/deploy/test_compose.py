@@ -12,6 +12,7 @@ from tests.integration.deploy.compose import ROOT, MissingVariable, load, requir
 VALUES = {
     "POSTGRES_PASSWORD": "secret123",
     "SOJOURN_API_KEY": "key-of-16-letters",
+    "SOJOURN_SECRET_KEYS": "k1:" + "a" * 43 + "=",
     "SMTP_URL": "smtp://mail:25",
     "SOJOURN_MAIL_FROM": "Sojourn <a@example.com>",
 }

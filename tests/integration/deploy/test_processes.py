@@ -176,6 +176,7 @@ async def composed(
     values = {
         "POSTGRES_PASSWORD": password,
         "SOJOURN_API_KEY": "key-of-the-composed-api",
+        "SOJOURN_SECRET_KEYS": "k1:" + "a" * 43 + "=",
         "SMTP_URL": smtp.url,
         "SOJOURN_MAIL_FROM": "Sojourn <composed@example.com>",
     }

@@ -157,5 +157,20 @@ CASES = [
      "{id: a, type: mail, with: {to: x}, compensate: [{id: b, type: mail, with: {to: '{{ "
      "error.code }}'}}]}",
      ".compensate[0].with.to", "'{{ error.code", "cancelled", "error != null"),
+    (Rule.MISPLACED_SECRET, E,
+     "{id: a, type: stop, output: '{{ secrets.KEY }}'}",
+     ".output", "'{{ secrets", "'with' of an action", "{{ secrets.NAME }}"),
+    (Rule.MISPLACED_SECRET, E,
+     "{id: a, type: stop, if: secrets.KEY == 'x'}",
+     ".if", "secrets.KEY", "'with' of an action", "no operator or function"),
+    (Rule.MISPLACED_SECRET, E,
+     "{id: a, type: mail, with: {to: '{{ secrets.KEY + 1 }}'}}",
+     ".with.to", "'{{ secrets.KEY +", "only by itself", None),
+    (Rule.MISPLACED_SECRET, E,
+     "{id: a, type: mail, with: {to: '{{ secrets }}'}}",
+     ".with.to", "'{{ secrets }}", "only by itself", None),
+    (Rule.MISPLACED_SECRET, E,
+     "{id: a, type: mail, with: {to: '{{ connections.crm }}'}}",
+     ".with.to", "'{{ connections", "cannot read connections", "connection: NAME"),
 ]
 # fmt: on
