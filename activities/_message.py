@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 
 import css_inline
 
@@ -80,6 +80,22 @@ def message_id(step_key: str, domain: str) -> str:
     return f"<{hashlib.sha256(step_key.encode()).hexdigest()[:32]}@{domain}>"
 
 
+class _Whole(UnstructuredHeader, BaseHeader):
+    """A header that is never folded: the library would encode a long URL beyond recognition."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """Give the header on one line."""
+        if not self.isascii():
+            return super().fold(policy=policy)
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_registry = HeaderRegistry()
+for _name in ("list-unsubscribe", "list-unsubscribe-post"):
+    _registry.map_to_type(_name, _Whole)
+_POLICY = SMTP.clone(header_factory=_registry)
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
     """Everything one message is made of; `headers` have passed `check_headers`."""
@@ -105,7 +121,7 @@ def build(mail: Mail) -> EmailMessage:
         check_line("the subject", subject)
     except ValueError as error:
         raise ActionError(str(error), code=ErrorCode.INVALID_INPUT, retryable=False) from error
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["Message-ID"] = mail.message_id
     message["Date"] = datetime.now(UTC)
     message["From"] = mail.sender

@@ -183,7 +183,7 @@ async def test_senders(context: ActionContext, rude: RudeSmtp) -> None:
     assert (caught.value.code, caught.value.retryable) == ("FORBIDDEN", False)
     with pytest.raises(ActionError) as caught:
         await send(within(context, rude.port, from_address=None))
-    assert caught.value.hint == "set SOJOURN_MAIL_FROM"
+    assert caught.value.hint == "set SOJOURN_MAIL_FROM, or the connection's from_address"
 
 
 async def test_lines_that_begin_with_a_dot_survive(context: ActionContext, smtp: "Mailbox") -> None:
