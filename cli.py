@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 import cli_operators
+import cli_secrets
 import cli_testing
 from remote import Remote
 from schemas.errors import Problem, Severity, SojournError
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_testing.app)
 app.add_typer(cli_operators.app)
+app.add_typer(cli_secrets.app)
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
