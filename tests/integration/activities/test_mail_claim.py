@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from email import policy
 from email.parser import BytesParser
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -213,10 +214,7 @@ async def test_places_in_a_rate_are_apart_and_never_given_twice(
             return await mail_rates.reserve(session, "default", connection, interval=1.2)
 
     found = sorted(await asyncio.gather(*(place() for _ in range(30))), key=lambda one: one.at)
-    gaps = [
-        (later.at - earlier.at).total_seconds()
-        for earlier, later in zip(found, found[1:], strict=False)
-    ]
+    gaps = [(later.at - earlier.at).total_seconds() for earlier, later in pairwise(found)]
     assert found[0].wait == 0
     assert all(gap == pytest.approx(1.2, abs=1e-5) for gap in gaps[1:])
     assert found[-1].wait == pytest.approx(29 * 1.2, abs=1.5)
