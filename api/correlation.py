@@ -11,8 +11,14 @@ from db.ids import new_id
 
 HEADER = b"x-request-id"
 _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_TOKEN = re.compile(r"(/hooks/)[^/]+")
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = structlog.get_logger(__name__)
+
+
+def public_path(path: str) -> str:
+    """Give a path as logs may show it: without the token of a webhook, which is a secret."""
+    return _TOKEN.sub(r"\1***", path)
 
 
 def request_id() -> str | None:
@@ -57,7 +63,7 @@ class CorrelationMiddleware:
                 _log.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=public_path(scope["path"]),
                     status=status,
                     duration_ms=round((perf_counter() - started) * 1000, 1),
                 )

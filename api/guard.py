@@ -5,6 +5,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.correlation import public_path
 from api.errors import problem_response
 from schemas.errors import ErrorCode
 
@@ -66,7 +67,7 @@ class GuardMiddleware:
             await self.app(scope, counted, watched)
         except Exception:
             # The client learns the request id and nothing else: a stack names our insides.
-            _log.exception("unhandled_error", path=scope["path"])
+            _log.exception("unhandled_error", path=public_path(scope["path"]))
             if begun:
                 raise
             detail = "an internal error; the logs have it under the request id"

@@ -14,6 +14,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "runs", "description": "Starting, watching and steering runs."},
     {"name": "events", "description": "What happens outside, and who is told of it."},
     {"name": "triggers", "description": "What starts runs by itself."},
+    {"name": "webhooks", "description": "What outside systems deliver."},
     {"name": "forms", "description": "Forms and their public submissions."},
     {"name": "leads", "description": "People that runs are about, and what they did."},
     {"name": "templates", "description": "Stored emails."},

@@ -25,7 +25,7 @@ from schemas.errors import (
 )
 from schemas.events import view
 from schemas.run import Event
-from schemas.triggers import ScheduledTrigger, TriggerInput
+from schemas.triggers import FormTrigger, ScheduledTrigger, TriggerInput
 
 __all__ = [
     "Trigger",
@@ -132,6 +132,11 @@ async def replace(
             f"the trigger is of kind {row.kind.value!r}, which cannot change",
             hint="delete it and add another",
         )
+    if isinstance(given, FormTrigger) and row.config != {"form": given.form}:
+        raise ConflictError(
+            f"the trigger is of the form {row.config['form']!r}, which cannot change",
+            hint="change the form's definition: its trigger follows",
+        )
     for name, value in columns_of(given).items():
         setattr(row, name, value)
     row.updated_at, row.last_error = now(), None
@@ -154,8 +159,17 @@ async def switch(
 
 
 async def delete(session: AsyncSession, workspace: str, definition: str, trigger_id: str) -> None:
-    """Delete a trigger; the runs that it has started go on. Raises NotFoundError."""
-    await session.delete(await get(session, workspace, definition, trigger_id))
+    """Delete a trigger; the runs that it has started go on.
+
+    Raises NotFoundError, and ConflictError for a form's: without it the form would start runs
+    just the same.
+    """
+    row = await get(session, workspace, definition, trigger_id)
+    if row.kind is TriggerKind.FORM:
+        raise ConflictError(
+            "the trigger belongs to a form", hint="disable it, or delete the form itself"
+        )
+    await session.delete(row)
     await session.flush()
 
 

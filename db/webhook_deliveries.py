@@ -40,7 +40,7 @@ async def list_page(
     """
     statement = (
         select(WebhookDelivery)
-        .options(defer(col(WebhookDelivery.body)))
+        .options(defer(sa.inspect(WebhookDelivery).attrs.body.class_attribute))
         .where(WebhookDelivery.workspace == workspace)
     )
     if trigger_id is not None:

@@ -11,6 +11,7 @@ from api.routes import (
     events,
     forms,
     health,
+    hooks,
     leads,
     metrics,
     migrations,
@@ -30,6 +31,7 @@ from api.routes import (
     triggers,
     unsubscribe,
     versions,
+    webhook_deliveries,
 )
 
 api_router = APIRouter()
@@ -44,6 +46,8 @@ for _module in (
     signals,
     events,
     triggers,
+    hooks,
+    webhook_deliveries,
     schedules,
     retention,
     run_events,

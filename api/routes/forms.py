@@ -9,7 +9,7 @@ from api.dependencies import SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import SlugPath
 from api.models.forms import FormInput, FormList, FormView
-from db import definitions, forms
+from db import definitions, forms, trigger_gates
 from schemas.errors import ErrorCode, InputError, Problem
 
 router = APIRouter(tags=["forms"], prefix="/forms")
@@ -44,6 +44,7 @@ async def put_form(
         fields=body.fields,
         mapping=body.mapping.model_dump(),
     )
+    await trigger_gates.link_form(session, workspace, name, body.definition)
     return FormView.model_validate(_view(row))
 
 
@@ -51,6 +52,7 @@ async def put_form(
 async def delete_form(name: SlugPath, session: SessionDep, workspace: WorkspaceDep) -> None:
     """Delete a form; what was submitted through it stays."""
     await forms.delete(session, workspace, name)
+    await trigger_gates.unlink_form(session, workspace, name)
 
 
 def _view(row: forms.Form) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from db import forms, idempotency, leads
 from db.base import now
 from db.forms import Form
 from db.leads import LeadEventKind
+from db.trigger_gates import pass_gate
+from db.trigger_table import TriggerKind
 from schemas.errors import ErrorCode, InputError, Problem
 from schemas.validation import check_input, check_size
 
@@ -32,7 +34,8 @@ _email = TypeAdapter(Email)
     status_code=201,
     responses={
         200: {"model": SubmissionAnswer, "description": "What the same key submitted before"},
-        **problems(400, 404, 409, 413, closed=False),
+        202: {"model": SubmissionAnswer, "description": "Kept; its run starts later"},
+        **problems(400, 404, 409, 413, 429, closed=False),
     },
 )
 @public
@@ -56,6 +59,7 @@ async def submit_form(
     async def record(session: AsyncSession, run_id: str, lead_id: str | None) -> None:
         if lead_id is None:
             raise AssertionError("a submission always has a lead")
+        await pass_gate(session, workspace, stored.definition, TriggerKind.FORM, form=form)
         await leads.add_event(
             session,
             workspace,
@@ -78,11 +82,11 @@ async def submit_form(
             key=f"form:{form}:{idempotency_key}" if idempotency_key else None,
             fingerprint=idempotency.fingerprint("form", form, body.model_dump(mode="json")),
             recording=record,
+            waits=True,
         )
     )
     after.add_task(starter.mark, started)
-    if not started.created:
-        response.status_code = 200
+    response.status_code = started.http_status
     return SubmissionAnswer(lead_id=started.lead_id or "", run_id=started.run_id)
 
 

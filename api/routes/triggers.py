@@ -1,18 +1,19 @@
 """/definitions/{name}/triggers: what starts runs of a definition by itself."""
 
+import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.dependencies import SessionDep, WorkspaceDep
+from api.config import ApiConfig
+from api.dependencies import ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, PageDep
 from api.models.triggers import VIEWS, TriggerPage, TriggerState, TriggerView
+from api.trigger_rules import check_trigger
 from db import definitions, triggers
-from schemas.errors import InputError, NotFoundError
-from schemas.trigger_checks import find_trigger_problems
-from schemas.triggers import InputTrigger, ScheduledTrigger, TriggerInput
+from db.webhooks import hash_token, set_token
+from schemas.triggers import TriggerInput, WebhookTrigger
 
 router = APIRouter(tags=["triggers"], prefix="/definitions/{name}/triggers")
 
@@ -25,13 +26,20 @@ async def create_trigger(
     body: TriggerInput,
     session: SessionDep,
     workspace: WorkspaceDep,
+    config: ConfigDep,
     response: Response,
 ) -> TriggerView:
-    """Add a trigger; from now on it starts runs of the active version."""
-    await _check(session, workspace, name, body)
-    row = await triggers.add(session, workspace, name, body)
+    """Add a trigger; from now on it starts runs of the active version.
+
+    The answer for a webhook holds its token, which is shown this once.
+    """
+    await check_trigger(session, workspace, name, body)
+    token = new_token() if isinstance(body, WebhookTrigger) else None
+    row = await triggers.add(
+        session, workspace, name, body, token_hash=hash_token(token) if token else None
+    )
     response.headers["Location"] = f"/api/v1/definitions/{name}/triggers/{row.id}"
-    return _view(row)
+    return _view(row, token, config)
 
 
 @router.get("", responses=problems(404))
@@ -61,7 +69,7 @@ async def replace_trigger(
     workspace: WorkspaceDep,
 ) -> TriggerView:
     """Change a trigger, all but its kind; `enabled: false` rests it."""
-    await _check(session, workspace, name, body)
+    await check_trigger(session, workspace, name, body)
     return _view(await triggers.replace(session, workspace, name, trigger_id, body))
 
 
@@ -81,7 +89,22 @@ async def disable_trigger(
     return _view(await triggers.switch(session, workspace, name, trigger_id, enabled=False))
 
 
-@router.delete("/{trigger_id}", status_code=204, responses=problems(404))
+@router.post("/{trigger_id}/rotate", responses=problems(404))
+async def rotate_token(
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    config: ConfigDep,
+) -> TriggerView:
+    """Give a webhook a new token, shown this once; the one before is unknown from now on."""
+    row = await triggers.get(session, workspace, name, trigger_id)
+    token = new_token()
+    await set_token(session, row, token)
+    return _view(row, token, config)
+
+
+@router.delete("/{trigger_id}", status_code=204, responses=problems(404, 409))
 async def delete_trigger(
     name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
 ) -> None:
@@ -90,31 +113,20 @@ async def delete_trigger(
     await triggers.delete(session, workspace, name, trigger_id)
 
 
-async def _check(session: AsyncSession, workspace: str, name: str, body: TriggerInput) -> None:
-    """Check the expressions, and the input against the active version if there is one."""
-    await definitions.get(session, workspace, name)
-    if not isinstance(body, InputTrigger):
-        return
-    try:
-        version = await definitions.get_version(session, workspace, name)
-    except NotFoundError:
-        schema = {"type": "object"}
-    else:
-        schema = version.document.get("input") or {"type": "object"}
-    where = None if isinstance(body, ScheduledTrigger) else body.where
-    found = find_trigger_problems(where, body.input, schema, body.SCOPE)
-    if found:
-        first = found[0]
-        raise InputError(
-            f"the trigger is not valid at {first.path}: {first.message}",
-            hint=first.hint,
-            problems=found,
-        )
+def new_token() -> str:
+    """Make a webhook's token: 256 random bits."""
+    return secrets.token_urlsafe(32)
 
 
-def _view(row: triggers.Trigger) -> TriggerView:
+def _view(
+    row: triggers.Trigger, token: str | None = None, config: ApiConfig | None = None
+) -> TriggerView:
     shown: type[TriggerView] = VIEWS[row.kind]
     state = row.model_dump(include=set(TriggerState.model_fields))
     given = triggers.given_of(row).model_dump()
     extra = row.model_dump(include=set(shown.model_fields) - set(given))
-    return shown.model_validate({**given, **extra, **state, "kind": row.kind.value})
+    made = {}
+    if token is not None:
+        base = (config.public_url if config else None) or ""
+        made = {"token": token, "url": f"{base.rstrip('/')}/api/v1/hooks/{token}"}
+    return shown.model_validate({**given, **extra, **state, **made, "kind": row.kind.value})
