@@ -273,7 +273,8 @@ def gateway(client: "Client", task_queue: str) -> "Gateway":
     """The API's way to the development server."""
     from workflows.gateway import Gateway
 
-    return Gateway(client, task_queue=task_queue)
+    # Patient: on a busy machine an answer may take longer than people are to wait for it.
+    return Gateway(client, task_queue=task_queue, deadline=15)
 
 
 @pytest.fixture(scope="session")
@@ -293,7 +294,7 @@ def app(
         database=database,
         gateway=gateway,
         catalogue=catalogue,
-        config=ApiConfig(api_key=API_KEY, public_url="http://testserver"),
+        config=ApiConfig(api_key=API_KEY, public_url="http://testserver", state_deadline=5),
         keyring=keyring,
         prober=Prober(lambda: services.http, lambda: services.ai_http),
     )

@@ -8,9 +8,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from db import lead_events, leads, run_steps, runs
 from db.lead_events import LeadEventKind
-from schemas.run import RunState, RunStatus, StepStatus
+from schemas.run import RunStatus, StepStatus
 from tests.faults.evidence import Expected
 from tests.faults.stand import Stand
+from tests.kit.running import state_of
 
 WORKSPACE = "default"
 WELCOME, FOLLOWUP = "Welcome, Ada", "Ada, is it still of interest?"
@@ -78,7 +79,7 @@ async def check_outcome(stand: Stand, lead: Submitted) -> int:
     handle = lead.handle(stand)
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
     assert await handle.result() == {"result": lead.kind.result}
-    state = await handle.query("state", result_type=RunState)
+    state = await state_of(handle)
     async with stand.database.session() as session:
         row = await runs.get(session, WORKSPACE, lead.run_id)
         steps = await run_steps.steps(session, WORKSPACE, lead.run_id)

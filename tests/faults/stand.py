@@ -169,7 +169,7 @@ class Stand:
         return AsyncClient(
             base_url=f"http://{HOST}:{self.api_port}",
             headers={"Authorization": f"Bearer {API_KEY}"},
-            timeout=10.0,
+            timeout=60.0,
         )
 
     # -- servers -----------------------------------------------------------------------------

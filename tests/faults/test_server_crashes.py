@@ -62,7 +62,7 @@ async def test_temporal_crashes_while_timers_run_out(stand: Stand) -> None:
     async with stand.api() as api:
         began = time.monotonic()
         check_problem(await ask(stand, "nobody@example.com", 10), "TEMPORAL_UNAVAILABLE")
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 8
         shown = (await api.get(f"/api/v1/runs/{naps[0].run_id}")).json()
         assert (shown["status"], shown["stale"]) == ("waiting", True)
 

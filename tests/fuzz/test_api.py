@@ -72,7 +72,7 @@ async def address(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

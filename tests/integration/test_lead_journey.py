@@ -91,7 +91,7 @@ async def test_silence_to_the_end(client: Client, submitted: Submit) -> None:
 
 async def test_a_reply_in_time(client: Client, submitted: Submit) -> None:
     journey = await submitted()
-    await journey.mailbox.wait_for(1, to=journey.email)
+    await journey.mailbox.wait_for(1, to=journey.email, deadline=60)
     await journey.tell("replied", datetime.now(UTC))
     assert await result(client, journey) == "replied"
     await journey.check_completed("replied", [*WELCOMED, "engaged", "answered"])

@@ -62,7 +62,7 @@ class Begun:
         return await self.until(lambda run: run["finished_at"] is not None)
 
     async def children(self, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 answer = await self._api.get("/api/v1/runs", params={"parent": self.id})
                 if len(answer.json()["items"]) >= count:

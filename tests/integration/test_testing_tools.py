@@ -131,7 +131,7 @@ async def test_without_the_server_it_is_told_what_to_install(api: AsyncClient) -
 
 async def finished(api: AsyncClient, run_id: str, *statuses: str) -> dict[str, Any]:
     """Wait until a run has one of the statuses."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             run = (await api.get(f"/api/v1/runs/{run_id}")).json()
             if run["status"] in statuses:
@@ -196,7 +196,7 @@ async def address(app: FastAPI) -> AsyncIterator[str]:
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

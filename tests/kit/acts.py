@@ -9,6 +9,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
 from schemas.run import RunState
+from tests.kit.running import state_of
 from tests.kit.scenarios import Act
 
 Handle = WorkflowHandle[Any, Any]
@@ -16,12 +17,12 @@ Handle = WorkflowHandle[Any, Any]
 
 async def until(handle: Handle, ready: Callable[[RunState], bool]) -> RunState:
     """Wait until a run's state is as wanted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             # The time-skipping server loses a query that meets a run's continue-as-new.
             with suppress(TimeoutError, RPCError):
-                async with asyncio.timeout(2):
-                    state = await handle.query("state", result_type=RunState)
+                async with asyncio.timeout(5):
+                    state = await state_of(handle)
                 if ready(state):
                     return state
             await asyncio.sleep(0.02)

@@ -33,7 +33,7 @@ class Journey:
     email: str
     lead_id: str
     run_id: str
-    deadline: float = 20.0
+    deadline: float = 60.0
 
     @property
     def workflow_id(self) -> str:

@@ -13,6 +13,7 @@ from db.engine import Database
 from db.ids import new_id
 from schemas.events import EVENT_SIGNAL, NewEvent
 from schemas.run import RunState
+from tests.kit.running import state_of
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Desk:
 
 
 async def until(
-    handle: WorkflowHandle[Any, Any], holds: Callable[[RunState], bool], seconds: float = 20
+    handle: WorkflowHandle[Any, Any], holds: Callable[[RunState], bool], seconds: float = 60
 ) -> RunState:
     """Wait until a run's state is as wanted."""
     async with asyncio.timeout(seconds):
         while True:
-            state = await handle.query("state", result_type=RunState)
+            state = await state_of(handle)
             if holds(state):
                 return state
             await asyncio.sleep(0.02)

@@ -7,7 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
 from temporalio.common import TypedSearchAttributes
 
 from schemas.actions import Catalogue, action_timeouts
@@ -62,13 +67,13 @@ class Runner:
     async def end(self, handle: WorkflowHandle[Any, Any]) -> Ended:
         """Wait for the end, whatever it is, and read the final state."""
         # A run that hangs must fail its test, not the suite.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with suppress(WorkflowFailureError):  # the state tells how it ended
                 await handle.result()
-        return Ended(handle, await handle.query("state", result_type=RunState))
+        return Ended(handle, await state_of(handle))
 
 
-async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 30) -> Any:
+async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 60) -> Any:
     """Ask again and again until the answer is true; gives it, or fails after `deadline` seconds."""
     async with asyncio.timeout(deadline):
         while True:
@@ -77,11 +82,23 @@ async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 30) -> An
             await asyncio.sleep(0.02)
 
 
+async def state_of(handle: WorkflowHandle[Any, Any]) -> RunState:
+    """Query a run's state; what a worker fails to answer is asked again.
+
+    On a busy machine a replay may take longer than the SDK lets a workflow task take, or meet the
+    SDK's dropping of the run from its cache. What is wrong stays wrong.
+    """
+    for _ in range(3):
+        with suppress(WorkflowQueryFailedError):
+            return await handle.query("state", result_type=RunState)
+    return await handle.query("state", result_type=RunState)
+
+
 async def begun(handle: WorkflowHandle[Any, Any]) -> RunState:
     """Wait until a run waits for something, or an activity of it is under way."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
-            state = await handle.query("state", result_type=RunState)
+            state = await state_of(handle)
             active = [step for step in state.steps.values() if not step.status.done]
             if any(step.status == StepStatus.WAITING for step in active) or any(
                 step.type == "probe" and step.attempts for step in active

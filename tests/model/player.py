@@ -19,7 +19,6 @@ from temporalio.client import (
     Client,
     WorkflowFailureError,
     WorkflowHandle,
-    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.service import RPCError, RPCStatusCode
@@ -31,7 +30,7 @@ from activities.services import Services
 from dev.temporal import find_program
 from schemas.run import Event, RunStart, RunState
 from tests.kit.probes import registry
-from tests.kit.running import Runner
+from tests.kit.running import Runner, state_of
 from tests.model.cases import Case
 from tests.model.story import Act
 from workflows.setup import DATA_CONVERTER, prepare_namespace
@@ -151,7 +150,7 @@ class Player:
             assert puppet.handle is not None, "the first act started it"
             with suppress(WorkflowFailureError):  # the state tells how it ended
                 await puppet.handle.result()
-            state = await _state(puppet.handle)
+            state = await state_of(puppet.handle)
         return self._played(start.run_id, state)
 
     def _played(self, run_id: str, state: RunState) -> Played:
@@ -161,18 +160,6 @@ class Player:
             for record in projection.get("steps", ()):
                 played.records[record["path"]] = record
         return played
-
-
-async def _state(handle: WorkflowHandle[Any, Any]) -> RunState:
-    """Ask a closed run for its state: the worker replays its history for that."""
-    for _ in range(3):
-        try:
-            return await handle.query("state", result_type=RunState)
-        except WorkflowQueryFailedError:
-            # On a busy machine a replay may take longer than the SDK lets a workflow task take, or
-            # meet the SDK's dropping of the run from its cache. What is wrong stays wrong.
-            continue
-    return await handle.query("state", result_type=RunState)
 
 
 def _name(function: Any) -> str:

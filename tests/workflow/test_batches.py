@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from schemas.run import RunState, StepStatus
+from schemas.run import StepStatus
 from tests.kit.probes import calls
-from tests.kit.running import Runner, begun, until
+from tests.kit.running import Runner, begun, state_of, until
 from tests.workflow.test_loop_scenarios import children
 
 SAGA = """
@@ -99,7 +99,7 @@ async def test_a_pause_reaches_the_batches(real_time: Runner) -> None:
     ]
 
     async def paused() -> bool:
-        states = [await child.query("state", result_type=RunState) for child in below]
+        states = [await state_of(child) for child in below]
         return all(state.paused for state in states)
 
     for child in below:
@@ -134,7 +134,7 @@ async def test_an_abort_in_a_batch_ends_the_whole_run(real_time: Runner) -> None
     child = real_time.client.get_workflow_handle(found[0][0])
 
     async def held() -> bool:
-        state = await child.query("state", result_type=RunState)
+        state = await state_of(child)
         return "each[0].no" in state.steps and state.steps["each[0].no"].held
 
     await until(held)

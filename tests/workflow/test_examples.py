@@ -172,7 +172,7 @@ async def test_an_expense_is_decided_by_a_person(
     handle = await skipping.start(start)
     state = await begun(handle)
     assert state.status is RunStatus.WAITING
-    asked = (await smtp.wait_for(1, to=MANAGER))[0]
+    asked = (await smtp.wait_for(1, to=MANAGER, deadline=60))[0]
     assert asked.subject == f"Please decide: 120 for {EMPLOYEE}"
     assert start.run_id in asked.text
     await handle.signal("decision", {"approved": approved, "by": "Grace"})

@@ -6,7 +6,7 @@ from db import runs
 from db.engine import Database
 from schemas.run import RunState, RunStatus
 from tests.kit.posting import Desk
-from tests.kit.running import Runner, until
+from tests.kit.running import Runner, state_of, until
 
 # Iterations and events, in the short form and in the long one.
 SIZES = ((900, 150), (3000, 500))
@@ -53,7 +53,7 @@ async def test_iterations_with_events_and_a_pause(
     handle = await real_time.start(start)
 
     async def state() -> RunState:
-        return await handle.query("state", result_type=RunState)
+        return await state_of(handle)
 
     async def generations() -> bool:
         return (await state()).generation > 0

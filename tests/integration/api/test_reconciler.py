@@ -130,7 +130,7 @@ async def test_a_start_that_never_happened(database: Database, gateway: Gateway)
 async def shown_as_closed(client: Client, workflow_id: str) -> None:
     """Wait until visibility shows the end of a run."""
     query = f"WorkflowId = '{workflow_id}' AND CloseTime IS NOT NULL"
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             if (await client.count_workflows(query)).count:
                 return
@@ -241,7 +241,7 @@ async def test_a_run_that_ended_while_temporal_was_away(
         found = await row(database, run_id)
         assert (found.status, found.checked_at) == (RunStatus.WAITING, before)
         line.mend()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 with suppress(UnavailableError):
                     await far.once()
@@ -273,7 +273,7 @@ async def test_a_row_that_cannot_be_settled_holds_up_no_other(
     for detail in details:
         await client.get_workflow_handle(detail["workflow_id"]).terminate("test")
         await shown_as_closed(client, detail["workflow_id"])
-    odd = OddGateway(client)
+    odd = OddGateway(client, deadline=15)
     odd.odd = details[0]["workflow_id"]
     healing = Reconciler(database, odd)
     await healing.once()
@@ -304,7 +304,7 @@ async def test_a_run_terminated_in_its_very_last_workflow_task_is_told(
     services: Services, client: Client, database: Database, catalogue: Catalogue
 ) -> None:
     queue = a_name("last")
-    gateway = Gateway(client, task_queue=queue)
+    gateway = Gateway(client, task_queue=queue, deadline=15)
     made = RunStart(
         run_id=a_name(),
         workspace="default",
@@ -357,7 +357,7 @@ async def test_the_loop_goes_on_after_a_fault(
 
     monkeypatch.setattr(Reconciler, "once", faulty)
     task = asyncio.create_task(run_reconciler(database, gateway, every=0.01))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await enough.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

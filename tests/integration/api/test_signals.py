@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from httpx2 import AsyncClient
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.worker import Worker
 
 from schemas.actions import Catalogue
@@ -43,10 +44,12 @@ async def send(handle: WorkflowHandle, count: int) -> None:
 
 async def kept(handle: WorkflowHandle, count: int) -> None:
     """Wait until the run keeps so many signals."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
-            if await handle.query("mailbox", result_type=int) == count:
-                return
+            # A worker that drops the run from its cache meanwhile fails the query once.
+            with suppress(WorkflowQueryFailedError):
+                if await handle.query("mailbox", result_type=int) == count:
+                    return
             await asyncio.sleep(0.05)
 
 
@@ -78,7 +81,7 @@ async def test_a_mailbox_that_continued_as_new(
     await gateway.start(made)
     handle = client.get_workflow_handle(made.workflow_id)
     await send(handle, MAX_MAILBOX + 50)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             found = await gateway.describe(made.workflow_id)
             if found is not None and found.run_id != found.first_run_id:
@@ -102,6 +105,6 @@ async def test_signals_are_kept_while_no_worker_answers(
     before = (await handle.describe()).history_length
     began = time.monotonic()
     await idle.signal(made.workflow_id, "go", 1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert (await handle.describe()).history_length == before + 1
     await handle.terminate("test")

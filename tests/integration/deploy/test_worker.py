@@ -82,7 +82,7 @@ steps: [{{id: call, type: http, timeout: 50s, with: {{url: "{httpserver.url_for(
         definition=load_definition(source, catalogue),
         version=1,
     )
-    await Gateway(client, task_queue=queue).start(start)
+    await Gateway(client, task_queue=queue, deadline=15).start(start)
     assert await asyncio.to_thread(called.wait, DEADLINE), (tmp_path / "log").read_text()
 
     process.terminate()
@@ -117,7 +117,7 @@ async def test_ai_libraries_are_loaded_before_the_first_task(
             SOJOURN_TASK_QUEUE=queue,
             SOJOURN_AI_OPENAI_BASE_URL=server.openai_url,
         )
-        gateway = Gateway(client, task_queue=queue)
+        gateway = Gateway(client, task_queue=queue, deadline=15)
         await gateway.start(start)
         async with asyncio.timeout(DEADLINE):
             await client.get_workflow_handle(start.workflow_id).result()

@@ -70,7 +70,7 @@ class DevProcess:
 
     def api(self) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {self.env['SOJOURN_API_KEY']}"}
-        return httpx2.Client(base_url=self.env["SOJOURN_URL"], headers=headers, timeout=10.0)
+        return httpx2.Client(base_url=self.env["SOJOURN_URL"], headers=headers, timeout=60.0)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -107,7 +107,7 @@ def start_dev(tmp_path: Path) -> Iterator[StartDev]:
             one.wait()
 
 
-def poll(condition: Callable[[], bool], what: str, deadline: float = 20.0) -> None:
+def poll(condition: Callable[[], bool], what: str, deadline: float = 60.0) -> None:
     """Wait until a condition holds; fails with `what` after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not condition():

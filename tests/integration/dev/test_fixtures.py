@@ -35,7 +35,7 @@ async def test_mailbox_keeps_mails_and_can_refuse(smtp: Mailbox) -> None:
     text = "Subject: Hej\r\nMessage-ID: <1@test>\r\n\r\nbody\r\n"
     where = {"hostname": "127.0.0.1", "port": smtp.port, "start_tls": False}
     await send(text, sender="a@example.com", recipients=["b@example.com"], **where)
-    [mail] = await smtp.wait_for(1, to="b@example.com")
+    [mail] = await smtp.wait_for(1, to="b@example.com", deadline=60)
     assert (mail.subject, mail.message_id, mail.text.strip()) == ("Hej", "<1@test>", "body")
 
     smtp.refuse = lambda address: "450 try again" if address.startswith("c@") else None

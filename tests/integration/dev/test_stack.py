@@ -58,7 +58,7 @@ def test_an_empty_folder_becomes_a_stack_that_outlives_its_process(
 
     dev.signal(signal.SIGTERM)
     assert dev.wait() == 0
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
 
     again = start_dev().ready()
     assert again.env["SOJOURN_API_KEY"] == env["SOJOURN_API_KEY"]
@@ -70,7 +70,7 @@ def test_an_empty_folder_becomes_a_stack_that_outlives_its_process(
     family = again.family()
     again.interrupt_group()
     assert again.wait() == 0
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
 def test_what_a_killed_instance_left_behind_is_taken_over(start_dev) -> None:
@@ -83,7 +83,7 @@ def test_what_a_killed_instance_left_behind_is_taken_over(start_dev) -> None:
     killed.wait()
 
     dev = start_dev().ready()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     with dev.api() as api:
         assert status(api, run) in ("queued", "running", "waiting")
 

