@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.client import TLSConfig
 
 from activities.services import AiConfig, HttpConfig, MailConfig, Services
+from db.admission import Caps
 from db.ai_breakers import Thresholds
 from db.ai_ledger import Allowance
 from db.engine import Database
@@ -77,6 +78,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     public_url: str | None = None
     reconcile_every: float = Field(default=15.0, gt=0)
+    # Of the workspace, over all its definitions.
+    max_open_runs: int | None = Field(default=None, ge=1)
+    max_starts_per_minute: int | None = Field(default=None, ge=1)
+    max_queued_starts: int = Field(default=10_000, ge=1)
+    fairness_weight: float | None = Field(default=None, ge=0.001, le=1000)
 
     smtp_url: SecretStr = Field(
         default=SecretStr("smtp://localhost:1025"), validation_alias=_plain("SMTP_URL")
@@ -205,6 +211,11 @@ class Settings(BaseSettings):
     def ai_daily(self) -> Allowance:
         """What a workspace without a budget of its own may spend on AI in a day."""
         return Allowance(usd=self.ai_budget_daily, tokens=self.ai_tokens_daily)
+
+    @property
+    def caps(self) -> Caps:
+        """What the workspace may start, over all its definitions."""
+        return Caps(open_runs=self.max_open_runs, starts_per_minute=self.max_starts_per_minute)
 
     def database(self) -> Database:
         """Build the pool of connections; nothing is connected yet."""

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from db.admission import Caps
 from db.ai_ledger import Allowance
+from db.ordering import MAX_QUEUED
 from schemas.definition import MAX_BYTES
 from schemas.keeping import Keep
 from schemas.run import MAX_INPUT_BYTES
@@ -33,6 +35,9 @@ class ApiConfig:
     # A body may hold more than the input itself: keys, lead, tracking.
     max_body_bytes: int = MAX_INPUT_BYTES + 64 * 1024
     state_deadline: float = 1.0
+    # Of the workspace, over all its definitions.
+    caps: Caps = field(default_factory=Caps)
+    max_queued: int = MAX_QUEUED
     render_metrics: Callable[[], bytes] = _no_metrics
     ai_keep: Keep = Keep.FULL
     ai_daily: Allowance = field(default_factory=Allowance)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.circuit import Circuit
 from api.config import ApiConfig
 from db.engine import Database
 from db.sealing import KeyRing
@@ -22,6 +23,11 @@ def get_database(request: Request) -> Database:
 def get_gateway(request: Request) -> Gateway:
     """The way to Temporal."""
     return request.app.state.gateway
+
+
+def get_circuit(request: Request) -> Circuit:
+    """Whether Temporal is known to be away."""
+    return request.app.state.circuit
 
 
 def get_catalogue(request: Request) -> Catalogue:
@@ -47,6 +53,7 @@ def get_keyring(request: Request) -> KeyRing:
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 GatewayDep = Annotated[Gateway, Depends(get_gateway)]
+CircuitDep = Annotated[Circuit, Depends(get_circuit)]
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 ConfigDep = Annotated[ApiConfig, Depends(get_config)]
 KeyringDep = Annotated[KeyRing, Depends(get_keyring)]

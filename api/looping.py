@@ -10,10 +10,12 @@ from schemas.errors import SojournError
 _log = structlog.get_logger(__name__)
 
 
-async def loop(once: Callable[[], Awaitable[object]], *, every: float, failed: str) -> None:
+async def loop(
+    once: Callable[[], Awaitable[object]], *, every: float | Callable[[], float], failed: str
+) -> None:
     """Make a pass every `every` seconds until cancelled; what is away is tried again next time.
 
-    `failed` is the name of the log line of a pass that failed.
+    `every` may be asked after each pass; `failed` is the name of the log line of one that failed.
     """
     while True:
         try:
@@ -23,4 +25,4 @@ async def loop(once: Callable[[], Awaitable[object]], *, every: float, failed: s
         except Exception:
             # Our own defect: the loop goes on, or its work would be left until a restart.
             _log.exception(failed)
-        await asyncio.sleep(every)
+        await asyncio.sleep(every() if callable(every) else every)

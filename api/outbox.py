@@ -1,7 +1,8 @@
-"""What a published event leaves to be done: runs to be told, and runs to be started.
+"""What is left to be done after a commit: runs to be told of events, and runs to be started.
 
-Both lie in the database with the event. Who publishes does them at once; what was left undone, by
-a crash or while Temporal was away, a loop in the API process does within about a second.
+Both lie in the database. Who has put them there does them at once; what was left undone, by a
+crash, while Temporal was away, or for want of a free slot, a loop in the API process does within
+about a second of when it can be done.
 """
 
 import asyncio
@@ -10,14 +11,17 @@ from typing import TypeVar
 
 import structlog
 
+from api.failpoints import reach
 from api.looping import loop
 from api.starting import Starter
-from db import events, runs
+from db import admission, events, runs
 from db.ordering import take_due
 from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
 
 EVERY = 1.0
+# While starts wait for a slot: soon after one is free.
+EVERY_WHILE_WAITING = 0.25
 BATCH = 200
 CONCURRENCY = 16
 _log = structlog.get_logger(__name__)
@@ -25,19 +29,26 @@ T = TypeVar("T")
 
 
 class Outbox:
-    """Delivers events and starts the runs that they ordered; doing either twice is harmless."""
+    """Delivers events and starts ordered runs; doing either twice is harmless."""
 
     def __init__(self, starter: Starter) -> None:
         """Work with the starter's database and gateway."""
         self._starter = starter
         self._database = starter.database
         self._gateway = starter.gateway
+        self._workspace = starter.config.workspace
+        self._waiting = False
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next pass is worth its queries."""
+        return EVERY_WHILE_WAITING if self._waiting else EVERY
 
     async def forward(self, published: events.Published) -> None:
         """Do at once what an event has left to be done; what fails is due later."""
         try:
             await self.deliver(published.deliveries)
-            await self.start(published.run_ids)
+            await self.start(await self.admit(published.run_ids))
         except SojournError as error:
             _log.warning("forward_later", event_id=published.id, code=error.code)
 
@@ -46,14 +57,43 @@ class Outbox:
 
         Raises UnavailableError when Temporal or PostgreSQL is away.
         """
+        self._waiting = False
+        if not await self._starter.circuit.closed():
+            raise UnavailableError("Temporal is away", retry_after=EVERY)
         done = 0
         while True:
             async with self._database.session() as session:
                 due = await events.claim_due(session, limit=BATCH)
-                ordered = await take_due(session, self._starter.config.workspace, limit=BATCH)
+                waiting = await admission.waiting_definitions(session, self._workspace)
+            for definition in waiting:
+                await self._admit(definition)
+            async with self._database.session() as session:
+                ordered = await take_due(session, self._workspace, limit=BATCH)
+            if ordered:
+                reach("dispatcher_claim")
             done += await self.deliver(due) + await self.start(ordered)
+            self._waiting = bool(waiting)
             if len(due) < BATCH and len(ordered) < BATCH:
                 return done
+
+    async def admit(self, run_ids: Sequence[str]) -> list[str]:
+        """Admit what may start of the definitions of these runs; gives those runs that may.
+
+        Others that are admitted with them are due.
+        """
+        if not run_ids:
+            return []
+        async with self._database.session() as session:
+            names = await runs.definitions_of(session, self._workspace, run_ids)
+        admitted = [run_id for name in names for run_id in await self._admit(name)]
+        return [run_id for run_id in run_ids if run_id in set(admitted)]
+
+    async def _admit(self, definition: str) -> list[str]:
+        caps = self._starter.config.caps
+        async with self._database.session() as session:
+            found = await admission.admit(session, self._workspace, definition, caps)
+        await self._starter.supersede(found.superseded)
+        return found.run_ids
 
     async def deliver(self, deliveries: Sequence[events.Delivery]) -> int:
         """Signal events to their runs, and note it; a run that has ended counts as told."""
@@ -78,12 +118,15 @@ class Outbox:
         return len(told)
 
     async def start(self, run_ids: Sequence[str]) -> int:
-        """Start the runs that triggers have ordered; one that cannot start becomes failed."""
+        """Start runs that were ordered and admitted; one that cannot start becomes failed."""
         started: list[str] = []
 
         async def one(run_id: str) -> None:
             try:
-                await self._starter.mark(await self._starter.start_ordered(run_id))
+                reach("dispatcher_start")
+                begun = await self._starter.start_ordered(run_id)
+                reach("dispatcher_mark")
+                await self._starter.mark(begun)
             except UnavailableError:
                 raise
             except SojournError as error:
@@ -96,9 +139,8 @@ class Outbox:
     async def _give_up(self, run_id: str, error: SojournError) -> None:
         _log.error("ordered_run_failed", run_id=run_id, code=error.code, error=error.message)
         info = ErrorInfo(code=error.code, message=error.message)
-        workspace = self._starter.config.workspace
         async with self._database.session() as session:
-            await runs.close(session, workspace, run_id, RunStatus.FAILED, error=info)
+            await runs.close(session, self._workspace, run_id, RunStatus.FAILED, error=info)
 
 
 async def _each(items: Sequence[T], work: Callable[[T], Awaitable[None]]) -> None:
@@ -119,6 +161,6 @@ async def _each(items: Sequence[T], work: Callable[[T], Awaitable[None]]) -> Non
         raise
 
 
-async def run_outbox(outbox: Outbox, *, every: float = EVERY) -> None:
-    """Make a pass every `every` seconds until cancelled; what is away is tried again next time."""
-    await loop(outbox.once, every=every, failed="outbox_failed")
+async def run_outbox(outbox: Outbox) -> None:
+    """Make pass after pass until cancelled; what is away is tried again next time."""
+    await loop(outbox.once, every=lambda: outbox.pause, failed="outbox_failed")

@@ -177,8 +177,8 @@ async def _unknown(database: Database, run: Run) -> bool:
         now() - run.created_at < 2 * WITHDRAW_AFTER
     ):
         return False
-    if run.trigger_id is not None and run.status is RunStatus.QUEUED:
-        # Nobody waits for an answer: the outbox starts it, however late.
+    if run.due_at is not None and run.status is RunStatus.QUEUED:
+        # It was promised to be started: the outbox does that, however late.
         return False
     async with database.session() as session:
         if await runs.remove_unstarted(session, run.workspace, run.id):

@@ -17,3 +17,9 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     connection = await session.connection()
     statement = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
     return bool((await connection.execute(statement, {"key": lock_key(name)})).scalar_one())
+
+
+async def lock(session: AsyncSession, name: str) -> None:
+    """Take the lock until the transaction ends; waits for who holds it."""
+    connection = await session.connection()
+    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(name)})

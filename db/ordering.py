@@ -12,16 +12,21 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db import audit, definitions, idempotency, runs
+from db.admission import Caps, count_up_to, is_waiting
 from db.base import now
 from db.definitions import Version, VersionStatus
+from db.flow_keys import keys_of, make_way
 from db.ids import new_id
-from db.run_table import Run
-from schemas.errors import ConflictError, ErrorCode
+from db.run_table import DUE_SQL, Run
+from schemas.errors import ConflictError, ErrorCode, SojournError, UnavailableError
+from schemas.policies import Limits
 from schemas.run import MAX_INPUT_BYTES
 from schemas.validation import check_input, check_size
 
 # Who takes a run to start it has this long; then the outbox takes it again.
 START_AGAIN = timedelta(seconds=5)
+# Starts that may lie here unstarted, and starts that may wait for one definition.
+MAX_QUEUED = 10_000
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ async def order_run(
 
     `key` with another `fingerprint` than before is a ConflictError; `actor` is for the audit.
     Raises NotFoundError (DEFINITION_NOT_FOUND), InputError, LimitError, and ConflictError: for a
-    version that is not published, or when flow control refuses the start. What fails leaves
-    nothing behind, so that the caller may go on with its transaction.
+    version that is not published, or when a singleton runs already. RATE_LIMITED when the queue of
+    the definition is full, UnavailableError when the outbox is. What fails leaves nothing behind,
+    so that the caller may go on with its transaction.
     """
     run_id = new_id()
     async with session.begin_nested():
@@ -63,6 +69,7 @@ async def order_run(
                 return Ordered(holder, created=False)
         found = await definitions.get_version(session, workspace, definition, version)
         check_size(input, MAX_INPUT_BYTES, "the input")
+        await check_room(session, workspace, definition)
         await place(
             session,
             found,
@@ -92,20 +99,31 @@ async def place(
     priority: int | None = None,
     correlation_id: str | None = None,
     not_before: datetime | None = None,
-    mine: bool = False,
+    at_once: Caps | None = None,
+    rated: bool = False,
 ) -> Run:
     """Make the row of a run of this version, with its audit entry; raises as `order_run`.
 
-    With `mine` the caller starts it at once; the outbox does if that has not come to pass.
+    With `at_once` the caller means to start it: where no limit and none of these caps asks for an
+    admission it is admitted, and the outbox stays away for `START_AGAIN`. `rated`: the rates have
+    counted it.
     """
     refuse_unpublished(definition, version)
     check_input(version.document.get("input") or {"type": "object"}, input)
-    audit.add(session, version.workspace, actor=actor, action="run.start", subject=run_id)
+    workspace = version.workspace
+    limits = Limits.model_validate(version.document.get("limits") or {})
+    flow_key, debounce_key = keys_of(limits, input)
     moment = now()
-    due_at = moment + START_AGAIN if mine else moment
+    due_at = max(moment, not_before or moment)
+    if limits.debounce is not None:
+        due_at = max(due_at, moment + limits.debounce.for_)
+    if limits.queues:
+        await make_way(session, workspace, definition, run_id, limits, flow_key, debounce_key)
+    free = at_once is not None and not limits.queues and not at_once.any and due_at == moment
+    audit.add(session, workspace, actor=actor, action="run.start", subject=run_id)
     return await runs.insert_queued(
         session,
-        version.workspace,
+        workspace,
         run_id=run_id,
         definition=definition,
         version=version.version,
@@ -114,8 +132,11 @@ async def place(
         lead_id=lead_id,
         correlation_id=correlation_id,
         trigger_id=trigger_id,
-        due_at=max(due_at, not_before or due_at),
-        admitted_at=moment,
+        due_at=moment + START_AGAIN if free else due_at,
+        admitted_at=moment if free else None,
+        flow_key=flow_key,
+        debounce_key=debounce_key,
+        rated=rated,
     )
 
 
@@ -139,9 +160,7 @@ async def take_due(session: AsyncSession, workspace: str, *, limit: int = 100) -
         .where(
             Run.workspace == workspace,
             col(Run.due_at) <= now(),
-            col(Run.admitted_at).is_not(None),
-            Run.status == "queued",
-            col(Run.temporal_run_id).is_(None),
+            DUE_SQL,
         )
         .order_by(col(Run.due_at))
         .limit(limit)
@@ -164,3 +183,23 @@ async def hold(session: AsyncSession, run_ids: list[str]) -> None:
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)
+
+
+async def check_room(
+    session: AsyncSession, workspace: str, definition: str, *, most: int = MAX_QUEUED
+) -> None:
+    """Refuse one more start: UnavailableError when so many lie unstarted, or RATE_LIMITED.
+
+    That one is for a definition for which so many starts wait already.
+    """
+    due = sa.and_(col(Run.workspace) == workspace, DUE_SQL)
+    if await count_up_to(session, most, due) >= most:
+        raise UnavailableError(
+            f"{most} starts wait for Temporal to come back; that is the limit", retry_after=30
+        )
+    if await count_up_to(session, most, is_waiting(workspace, definition)) >= most:
+        raise SojournError(
+            f"{most} starts of {definition!r} wait in its queue; that is the limit",
+            code=ErrorCode.RATE_LIMITED,
+            retry_after=30,
+        )

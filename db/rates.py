@@ -8,6 +8,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import now
 
+WORKSPACE_STARTS = "starts"
+
 
 class RateBucket(SQLModel, table=True):
     """What is left of a rate: `tokens` at `filled_at`; it fills up to a minute's worth."""
@@ -20,7 +22,6 @@ class RateBucket(SQLModel, table=True):
     filled_at: datetime = Field(default_factory=now)
 
 
-# `before` locks the row, so that of two takers the second sees what the first has left.
 _FILL = """
 INSERT INTO rate_buckets (workspace, name, tokens, filled_at)
 VALUES (:workspace, :name, CAST(:size AS float8), clock_timestamp())
@@ -30,34 +31,34 @@ ON CONFLICT (workspace, name) DO UPDATE SET
     filled_at = clock_timestamp()
 RETURNING tokens
 """
-_TAKE = """
+_SPEND = """
 UPDATE rate_buckets SET tokens = tokens - CAST(:taken AS float8)
-WHERE workspace = :workspace AND name = :name
+WHERE workspace = :workspace AND name = ANY(CAST(:names AS text[]))
 """
 
 
-async def take(
-    session: AsyncSession, workspace: str, name: str, *, per_minute: int, wanted: int = 1
-) -> tuple[int, float]:
-    """Take up to `wanted` tokens of a bucket; gives how many, and seconds until there is one more.
+def definition_starts(definition: str) -> str:
+    """Name the bucket of a definition's starts; `WORKSPACE_STARTS` is that of all."""
+    return f"{WORKSPACE_STARTS}/{definition}"
 
-    A bucket of the size of a minute's worth, filled steadily. Holds the bucket until the
-    transaction ends; what that does not commit is not taken.
+
+async def take(
+    session: AsyncSession, workspace: str, rates: dict[str, int], *, wanted: int = 1
+) -> tuple[int, float]:
+    """Take up to `wanted` tokens of every bucket; gives how many, and seconds until the next one.
+
+    `rates` are the buckets' sizes: starts a minute, of which so many may come at once. Token
+    buckets as in RFC 2697. They are held until the transaction ends, which also commits the
+    taking; name them in the same order everywhere.
     """
     connection = await session.connection()
-    where = {"workspace": workspace, "name": name}
-    filling = await connection.execute(sa.text(_FILL), {**where, "size": per_minute})
-    tokens: float = filling.scalar_one()
-    taken = min(wanted, int(tokens))
+    tokens: dict[str, float] = {}
+    for name, size in rates.items():
+        values = {"workspace": workspace, "name": name, "size": size}
+        tokens[name] = (await connection.execute(sa.text(_FILL), values)).scalar_one()
+    taken = min([wanted, *(int(left) for left in tokens.values())])
     if taken:
-        await connection.execute(sa.text(_TAKE), {**where, "taken": taken})
-    missing = max(0.0, 1 - (tokens - taken))
-    return taken, missing * 60 / per_minute
-
-
-def start_rate(definition: str) -> str:
-    """Name the bucket of a definition's starts."""
-    return f"starts/{definition}"
-
-
-WORKSPACE_STARTS = "starts"
+        values = {"workspace": workspace, "names": list(rates), "taken": taken}
+        await connection.execute(sa.text(_SPEND), values)
+    waits = [max(0.0, 1 - (tokens[name] - taken)) * 60 / size for name, size in rates.items()]
+    return taken, max(waits, default=0.0)

@@ -28,6 +28,7 @@ __all__ = [
     "RunStep",
     "RunSummary",
     "close",
+    "definitions_of",
     "ended_among",
     "ended_as",
     "get",
@@ -71,6 +72,7 @@ class RunSummary(BaseModel):
     updated_at: datetime
 
 
+_MAY_BE_THERE = sa.or_(col(Run.due_at).is_(None), col(Run.admitted_at).is_not(None))
 _SUMMARY = [getattr(Run, name) for name in RunSummary.model_fields]
 
 
@@ -190,6 +192,16 @@ async def get(session: AsyncSession, workspace: str, run_id: str) -> Run:
     return run
 
 
+async def definitions_of(
+    session: AsyncSession, workspace: str, run_ids: Sequence[str]
+) -> list[str]:
+    """Name the definitions of these runs, sorted."""
+    statement = select(Run.definition).where(
+        Run.workspace == workspace, col(Run.id).in_(list(run_ids))
+    )
+    return sorted(set((await session.exec(statement)).all()))
+
+
 async def list_page(
     session: AsyncSession,
     workspace: str,
@@ -240,6 +252,8 @@ async def stale_open(
 ) -> list[Run]:
     """Return open runs that nobody has checked or written since `older_than`, oldest first.
 
+    Those that wait to be admitted are left out: Temporal cannot know them.
+
     Locks them until the transaction ends and skips those that another process holds.
     """
     statement = (
@@ -248,6 +262,7 @@ async def stale_open(
             col(Run.status).in_(OPEN),
             col(Run.status).in_(list(status)),
             col(Run.checked_at) < older_than,
+            _MAY_BE_THERE,
         )
         .order_by(col(Run.checked_at))
         .limit(limit)
@@ -275,7 +290,9 @@ async def oldest_check(session: AsyncSession) -> datetime | None:
     An open row whose run has closed was last checked before that: who looks at all that closed
     since this moment misses none.
     """
-    statement = select(sa.func.min(col(Run.checked_at))).where(col(Run.status).in_(OPEN))
+    statement = select(sa.func.min(col(Run.checked_at))).where(
+        col(Run.status).in_(OPEN), _MAY_BE_THERE
+    )
     return (await session.exec(statement)).one()
 
 

@@ -44,6 +44,14 @@ class RunRef(BaseModel):
     status: RunStatus
 
 
+class StartAnswer(RunRef):
+    """A run that was started, or is queued to be."""
+
+    position: int | None = Field(
+        default=None, description="place in the queue of its definition, from 1"
+    )
+
+
 class RunSummary(RunRef):
     """One run as its row has it; `until` is when its next timer ends."""
 

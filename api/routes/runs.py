@@ -7,6 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 
 from api.dependencies import (
     CatalogueDep,
+    CircuitDep,
     ConfigDep,
     DatabaseDep,
     GatewayDep,
@@ -16,7 +17,7 @@ from api.dependencies import (
 from api.errors import problems
 from api.live import look
 from api.models.common import NamePath, PageDep, RunPath
-from api.models.runs import RunDetail, RunPage, RunRef, StartRun, StepView
+from api.models.runs import RunDetail, RunPage, StartAnswer, StartRun, StepView
 from api.starting import Order, Starter
 from api.views import merge_steps, run_detail, run_summary
 from db import idempotency, run_steps, runs
@@ -37,14 +38,24 @@ IdempotencyKey = Annotated[
         description="the same key with the same request gives the same run",
     ),
 ]
-REPLAYED = {200: {"model": RunRef, "description": "The run that the same key started before"}}
+ANSWERS = {
+    200: {"model": StartAnswer, "description": "The run that the same key started before"},
+    202: {
+        "model": StartAnswer,
+        "description": "It starts when there is a free slot, or when Temporal is back",
+    },
+}
 
 
 def get_starter(
-    database: DatabaseDep, gateway: GatewayDep, config: ConfigDep, catalogue: CatalogueDep
+    database: DatabaseDep,
+    gateway: GatewayDep,
+    config: ConfigDep,
+    catalogue: CatalogueDep,
+    circuit: CircuitDep,
 ) -> Starter:
     """What starts runs."""
-    return Starter(database, gateway, config, catalogue)
+    return Starter(database, gateway, config, catalogue, circuit)
 
 
 StarterDep = Annotated[Starter, Depends(get_starter)]
@@ -53,7 +64,7 @@ StarterDep = Annotated[Starter, Depends(get_starter)]
 @router.post(
     "/definitions/{name}/runs",
     status_code=201,
-    responses={**REPLAYED, **problems(400, 404, 409, 413)},
+    responses={**ANSWERS, **problems(400, 404, 409, 413, 429)},
 )
 async def start_run(
     name: NamePath,
@@ -62,8 +73,11 @@ async def start_run(
     response: Response,
     after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
-) -> RunRef:
-    """Start a run of the active version or of the one named; it survives any crash from then on."""
+) -> StartAnswer:
+    """Start a run of the active version or of the one named; it survives any crash from then on.
+
+    202 when it has to wait: for a slot or its time, by the definition's limits, or for Temporal.
+    """
     started = await starter.start(
         Order(
             definition=name,
@@ -76,10 +90,9 @@ async def start_run(
         )
     )
     after.add_task(starter.mark, started)
-    if not started.created:
-        response.status_code = 200
+    response.status_code = started.http_status
     response.headers["Location"] = f"/api/v1/runs/{started.run_id}"
-    return RunRef(id=started.run_id, status=started.status)
+    return StartAnswer(id=started.run_id, status=started.status, position=started.position)
 
 
 @router.get("/runs", responses=problems())

@@ -1,5 +1,6 @@
 """POST /events and GET /events; triggers that start runs; a run that wakes another."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from sqlmodel import col, update
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from api.circuit import Circuit
 from api.config import ApiConfig
 from api.outbox import Outbox
 from api.starting import Starter
-from db import events, runs, triggers
+from db import events, runs
 from db.base import now
 from db.engine import Database
 from db.event_tables import EventDelivery
@@ -78,7 +80,8 @@ def cloud(key: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def outbox(database: Database, gateway: Gateway, catalogue: Catalogue) -> Outbox:
     """The API process's loop, a pass at a time."""
-    return Outbox(Starter(database, gateway, ApiConfig(api_key=API_KEY), catalogue))
+    config = ApiConfig(api_key=API_KEY)
+    return Outbox(Starter(database, gateway, config, catalogue, Circuit(gateway)))
 
 
 async def test_a_plain_event_reaches_the_run_that_waits(
@@ -334,7 +337,7 @@ async def test_an_ordered_run_waits_for_temporal_however_long(
     await api.post(f"/api/v1/definitions/{name}/triggers", json=body)
     with closed_port() as number:
         away = Gateway(await connect(f"127.0.0.1:{number}", lazy=True))
-        starter = Starter(database, away, ApiConfig(api_key=API_KEY), catalogue)
+        starter = Starter(database, away, ApiConfig(api_key=API_KEY), catalogue, Circuit(away))
         event = NewEvent(id=kind, source="s", type=kind, key="o-1", time=now())
         async with database.session() as session:
             published = await events.publish(session, "default", event)
@@ -342,8 +345,8 @@ async def test_an_ordered_run_waits_for_temporal_however_long(
     (run_id,) = published.run_ids
     async with database.session() as session:
         assert (await runs.get(session, "default", run_id)).status is RunStatus.QUEUED
-        long_ago = now() - triggers.timedelta(minutes=10)
-        moved = {"checked_at": long_ago, "created_at": long_ago}
+        long_ago = now() - timedelta(minutes=10)
+        moved = {"checked_at": long_ago, "created_at": long_ago, "due_at": long_ago}
         await session.exec(update(runs.Run).where(col(runs.Run.id) == run_id).values(moved))
     assert await outbox.once() >= 1
     await until_status(api, run_id, "completed")
