@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import idempotency, triggers
+from db import idempotency, runs, triggers
 from db.base import clean_text, now
 from db.idempotency import IdempotencyKey
 from db.ordering import Ordered, order_run
@@ -19,6 +19,7 @@ from db.trigger_table import Trigger, TriggerKind
 from schemas import expressions
 from schemas.due_times import due_times, next_due
 from schemas.errors import InputError, LimitError, SojournError, UnavailableError
+from schemas.run import RunStatus
 from schemas.schedules import (
     Overlap,
     SlotAnswer,
@@ -100,6 +101,8 @@ async def order_due(session: AsyncSession, call: SlotCall) -> Decision:
         return _nothing(SlotOutcome.LATE, message)
     state = await _locked(session, trigger)
     held = await _run_of(session, trigger, config, call.due)
+    if held is None and config.overlap is Overlap.CANCEL_OTHER:
+        await _withdraw_waiting(session, trigger)
     others = await _open_runs(session, trigger.id)
     if held is not None:
         answer = SlotAnswer(outcome=SlotOutcome.DUPLICATE, run_id=held)
@@ -236,6 +239,23 @@ async def _open_runs(session: AsyncSession, trigger_id: str) -> dict[str, str]:
         Run.trigger_id == trigger_id, col(Run.status).in_(OPEN)
     )
     return dict((await session.exec(statement)).all())
+
+
+async def _withdraw_waiting(session: AsyncSession, trigger: Trigger) -> None:
+    """End the trigger's runs that flow control has not let start: Temporal will never see them."""
+    statement = (
+        select(Run.id)
+        .where(
+            Run.trigger_id == trigger.id,
+            Run.status == RunStatus.QUEUED,
+            col(Run.admitted_at).is_(None),
+            col(Run.temporal_run_id).is_(None),
+        )
+        # One that is being let start just now is left to be cancelled in Temporal.
+        .with_for_update()
+    )
+    for run_id in (await session.exec(statement)).all():
+        await runs.close(session, trigger.workspace, run_id, RunStatus.CANCELLED)
 
 
 async def _order(
