@@ -101,6 +101,10 @@ class Connection:
         state = self._state
         if state.our_state is not h11.DONE or state.their_state is not h11.DONE:
             return False
+        unasked, _ = state.trailing_data
+        if unasked:
+            # It would be read as the answer to the next request.
+            return False
         state.start_next_cycle()
         self.idle_since = time.monotonic()
         return True
