@@ -340,7 +340,7 @@ def _together(faults: list[tuple[str, ActionError]]) -> ActionError:
         retry_after=min(waits) if waits and min(waits) > 0 else None,
         details={
             "models": [
-                {"model": model, "code": str(error.code), **error.details}
+                {**error.details, "model": model, "code": str(error.code)}
                 for model, error in faults
             ]
         },

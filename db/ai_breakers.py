@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import clean_text, enum_type, now
@@ -213,9 +213,5 @@ async def succeeded(
 
 async def list_all(session: AsyncSession, workspace: str) -> list[AiBreaker]:
     """Return the circuits that a workspace's calls go through, by endpoint."""
-    statement = (
-        sa.select(AiBreaker)
-        .where(sa.column("workspace").in_(["", workspace]))
-        .order_by(sa.column("endpoint"))
-    )
-    return list((await session.execute(statement)).scalars())
+    statement = select(AiBreaker).where(col(AiBreaker.workspace).in_(["", workspace]))
+    return list((await session.exec(statement.order_by(col(AiBreaker.endpoint)))).all())

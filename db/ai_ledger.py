@@ -113,7 +113,7 @@ async def spent(session: AsyncSession, workspace: str, scope: str) -> Spent:
     statement = sa.select(col(AiSpending.cost), col(AiSpending.tokens)).where(
         col(AiSpending.workspace) == workspace, col(AiSpending.scope) == scope
     )
-    found = (await session.execute(statement)).first()
+    found = (await (await session.connection()).execute(statement)).first()
     return Spent() if found is None else Spent(usd=found[0], tokens=found[1])
 
 
@@ -152,7 +152,7 @@ async def _count(
         },
         where=sa.and_(col(AiSpending.cost) + cost <= usd, col(AiSpending.tokens) + tokens <= most),
     ).returning(col(AiSpending.scope))
-    return (await session.execute(adding)).first() is not None
+    return (await (await session.connection()).execute(adding)).first() is not None
 
 
 async def settle(

@@ -117,7 +117,7 @@ async def sums(
         .order_by(order, *groups)
         .limit(limit)
     )
-    rows = (await session.execute(statement)).mappings()
+    rows = (await (await session.connection()).execute(statement)).mappings()
     return [UsageSum.model_validate(dict(row)) for row in rows]
 
 
@@ -133,5 +133,5 @@ async def of_run(session: AsyncSession, workspace: str, run_id: str) -> list[Usa
         .group_by(path)
         .order_by(path)
     )
-    rows = (await session.execute(statement)).mappings()
+    rows = (await (await session.connection()).execute(statement)).mappings()
     return [UsageSum.model_validate(dict(row)) for row in rows]
