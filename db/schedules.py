@@ -17,7 +17,7 @@ from db.run_table import OPEN, Run
 from db.schedule_table import ScheduleState
 from db.trigger_table import Trigger, TriggerKind
 from schemas import expressions
-from schemas.due_times import due_times, next_due
+from schemas.due_times import due_times, is_due, next_due
 from schemas.errors import InputError, LimitError, SojournError, UnavailableError
 from schemas.run import RunStatus
 from schemas.schedules import (
@@ -95,6 +95,8 @@ async def order_due(session: AsyncSession, call: SlotCall) -> Decision:
     config = config_of(trigger)
     if is_resting(config):
         return _nothing(SlotOutcome.RESTING, "the trigger is paused or disabled")
+    if not is_due(config, call.due):
+        return _nothing(SlotOutcome.NOT_DUE, "the schedule's zone has no such due time")
     if _is_late(config, call, now()):
         message = f"what was due at {call.due.isoformat()} came after {config.catchup}"
         await triggers.note(session, trigger, message)

@@ -50,6 +50,15 @@ class Cron:
         by_weekday = day.isoweekday() % 7 in self.weekdays
         return by_day or by_weekday if self.either else by_day and by_weekday
 
+    def matches(self, wall: datetime) -> bool:
+        """Tell if a time of a wall clock (naive) is one of the expression's."""
+        return (
+            self.on(wall.date())
+            and wall.hour in self.hours
+            and wall.minute in self.minutes
+            and wall.second == 0
+        )
+
     def between(self, begin: datetime, end: datetime) -> Iterator[datetime]:
         """Give the matching times in [begin, end) of a wall clock (naive), in order."""
         day = begin.date()

@@ -11,6 +11,7 @@ from schemas.zones import segments
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # No jump of a clock is longer than a day; the one before the first moment must be seen.
 _BEFORE = timedelta(days=2)
+_AROUND = timedelta(hours=3)
 # A 29th of February that is a Monday comes after 40 years at most.
 _HORIZON = timedelta(days=41 * 366)
 
@@ -110,6 +111,21 @@ def exact_moments(config: ScheduleTrigger, after: datetime, until: datetime) -> 
         elif config.dst == "once":
             found.append(start)
     return found
+
+
+def is_due(config: ScheduleTrigger, moment: datetime) -> bool:
+    """Tell if Temporal is right that a schedule is due, where it may be wrong.
+
+    In the hours around a jump of half an hour (Lord Howe) it also fires at times that no calendar
+    names. At any other time it is believed: people may fire a schedule in its own tools.
+    """
+    if config.cron is None:
+        return True
+    begin, end = moment - _AROUND, moment + _AROUND
+    if len(list(segments(config.zone, begin, end))) == 1:
+        return True
+    wall = moment.astimezone(config.zone).replace(tzinfo=None)
+    return config.cron_of.matches(wall) or moment in exact_moments(config, begin, end)
 
 
 def skipped_walls(config: ScheduleTrigger, after: datetime, until: datetime) -> list[datetime]:

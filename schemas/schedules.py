@@ -155,6 +155,7 @@ class SlotOutcome(StrEnum):
     DUPLICATE = "duplicate"  # it has its run already
     SKIPPED = "skipped"  # a run of the trigger is open
     BUFFERED = "buffered"  # ordered when the open run has ended
+    NOT_DUE = "not_due"  # around a jump of the clock Temporal may be wrong
     LATE = "late"  # past catching up
     RESTING = "resting"  # paused, disabled or deleted meanwhile
     FAILED = "failed"  # the trigger's `last_error` says why

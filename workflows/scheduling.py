@@ -5,8 +5,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
 from temporalio.client import (
     Client,
     Schedule,
@@ -202,25 +200,3 @@ class Schedules:
             )
             if not listing.next_page_token:
                 return found
-
-    async def matching(self, identity: str, begin: datetime, end: datetime) -> list[datetime]:
-        """Give the times (UTC) in [begin, end] at which a schedule fires, jitter included.
-
-        Raises NotFoundError, UnavailableError.
-        """
-        request = ListScheduleMatchingTimesRequest(
-            namespace=self._client.namespace,
-            schedule_id=identity,
-            start_time=_stamp(begin),
-            end_time=_stamp(end),
-        )
-        answer = await self._within(
-            self._client.workflow_service.list_schedule_matching_times(request)
-        )
-        return [stamp.ToDatetime(UTC) for stamp in answer.start_time]
-
-
-def _stamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment.astimezone(UTC))
-    return stamp

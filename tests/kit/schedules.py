@@ -1,7 +1,11 @@
 """Jumps of clocks, and when a schedule is due around them: worked out by hand."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
+from temporalio.client import Client
 
 
 def moment(text: str) -> datetime:
@@ -75,3 +79,21 @@ TRANSITIONS = [
     _case("Pacific/Apia", "0 8 * * *", "2011-12-29T12:00", "2012-01-01T12:00",
           "2011-12-29T18:00", "!2011-12-30T10:00", "2011-12-30T18:00", "2011-12-31T18:00"),
 ]  # fmt: skip
+
+
+async def matching(client: Client, identity: str, begin: datetime, end: datetime) -> list[datetime]:
+    """Ask Temporal when a schedule is due in [begin, end]."""
+    request = ListScheduleMatchingTimesRequest(
+        namespace=client.namespace,
+        schedule_id=identity,
+        start_time=_stamp(begin),
+        end_time=_stamp(end),
+    )
+    answer = await client.workflow_service.list_schedule_matching_times(request)
+    return [stamp.ToDatetime(UTC) for stamp in answer.start_time]
+
+
+def _stamp(at: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
