@@ -23,7 +23,7 @@ from schemas.policies import Retry
 
 # Seconds. A place that is due this soon is due now; one that was due longer ago is given up, or
 # all that waited while no worker ran would leave in one burst.
-_SOON, _HELD_SOON, _STALE = 0.02, 1.0, 10.0
+_SOON, _HELD_SOON, _STALE = 0.02, 0.2, 5.0
 _logger = logging.getLogger(__name__)
 
 

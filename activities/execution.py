@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.backoff import next_delay
 from activities.context import ActionContext
@@ -140,14 +140,18 @@ def application_error(
     delay: timedelta | None = None
     if retry is not None and retryable:
         delay = next_delay(retry, before + attempt, _random, error.retry_after)
+    category = ApplicationErrorCategory.UNSPECIFIED
     if isinstance(error, NotYetError):
         delay = timedelta(seconds=error.seconds)
+        # Not in the logs and the metrics of failures: a long queue is no fault.
+        category = ApplicationErrorCategory.BENIGN
     return ApplicationError(
         error.message,
         {**_details(error), "attempt": attempt},
         type=code,
         non_retryable=not retryable,
         next_retry_delay=delay,
+        category=category,
     )
 
 
@@ -159,6 +163,7 @@ def hidden_in(failure: ApplicationError, masks: Masks) -> ApplicationError:
         type=failure.type,
         non_retryable=failure.non_retryable,
         next_retry_delay=failure.next_retry_delay,
+        category=failure.category,
     )
 
 
