@@ -41,7 +41,7 @@ async def row_of(database: "Database", context: ActionContext) -> MailMessage:
         return (await session.exec(statement)).one()
 
 
-async def suppress(database: "Database", *addresses: str) -> None:
+async def withhold(database: "Database", *addresses: str) -> None:
     async with database.session() as session:
         for address in addresses:
             await suppressions.add(
@@ -130,7 +130,7 @@ async def test_a_suppressed_recipient_gets_nothing(
     step: Step, smtp: "Mailbox", database: "Database"
 ) -> None:
     context, to = step(), an_address()
-    await suppress(database, to)
+    await withhold(database, to)
     result = await send(context, to.upper())
     assert (result.suppressed, result.accepted) == (True, [])
     assert result.left_out == [to.upper().replace("EXAMPLE.COM", "example.com")]
@@ -146,7 +146,7 @@ async def test_suppressed_copies_are_left_out(
     step: Step, smtp: "Mailbox", database: "Database"
 ) -> None:
     to, gone, copy, blind = (an_address() for _ in range(4))
-    await suppress(database, gone, copy, blind)
+    await withhold(database, gone, copy, blind)
     result = await send(step(), [gone, to], cc=copy, bcc=[blind])
     (mail,) = smtp.messages
     assert mail.recipients == [to] == result.accepted == result.to
