@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from db.engine import Database
 from db.migrate import upgrade
-from dev.ports import HOST, any_port
+from dev.ports import HOST, any_port, is_free
 from dev.postgres import EmbeddedPostgres
 from dev.processes import Child
 from dev.temporal import TemporalServer
@@ -157,6 +157,17 @@ class Stand:
                     return False
 
         await until(answers, "the API answers")
+
+    async def start_other_api(self) -> Child:
+        """Start one more API process, on a port of its own; whoever asked for it ends it."""
+        child = self._spawn("api", {"SOJOURN_PORT": str(port := any_port())})
+
+        async def answers() -> bool:
+            assert child.running, child.tail(30)
+            return not is_free(port)
+
+        await until(answers, "the other API listens")
+        return child
 
     def kill_api(self) -> None:
         """End the API with SIGKILL."""
