@@ -8,7 +8,7 @@ from db import runs
 from db.engine import Database
 from db.runs import Run
 from schemas.errors import SojournError
-from schemas.run import RunState
+from schemas.run import RunState, RunStatus
 from workflows.gateway import Execution, Gateway
 
 
@@ -24,10 +24,13 @@ class Live:
 async def look(database: Database, gateway: Gateway, run: Run, deadline: float) -> Live:
     """Ask about an open run: Temporal whether it is open, the worker what it does.
 
+    Not about one that waits for its turn, which only its row knows.
+
     A run that Temporal has closed and whose row does not know it yet is settled here, so that
     nobody reads a status that is no longer true. Never raises because of Temporal.
     """
-    if run.status.terminal:
+    waits = run.due_at is not None and run.admitted_at is None and run.status is RunStatus.QUEUED
+    if run.status.terminal or waits:
         return Live(run, None, stale=False)
     execution, state = await asyncio.gather(
         _describe(gateway, run, deadline), _state(gateway, run, deadline)

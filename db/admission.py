@@ -15,9 +15,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from db.base import now
 from db.definitions import Definition, Version
 from db.locks import lock
+from db.projection import close
 from db.rates import WORKSPACE_STARTS, definition_starts, take
 from db.run_table import ADMITTED_SQL, WAITING_SQL, Run
 from schemas.policies import Limits
+from schemas.run import RunStatus
 
 # Runs admitted at once; the rest has its turn with the next pass.
 BATCH = 500
@@ -253,6 +255,16 @@ async def _in_the_way(session: AsyncSession, workspace: str, definition: str) ->
         is_active(workspace, definition), col(Run.flow_key).in_(waiting)
     )
     return list((await (await session.connection()).execute(statement)).scalars())
+
+
+async def withdraw(session: AsyncSession, workspace: str, run_id: str) -> bool:
+    """Cancel a run that waits to be admitted; False if there is none."""
+    statement = (
+        sa.select(col(Run.id)).where(col(Run.id) == run_id, is_waiting(workspace)).with_for_update()
+    )
+    if (await (await session.connection()).execute(statement)).first() is None:
+        return False
+    return await close(session, workspace, run_id, RunStatus.CANCELLED)
 
 
 async def position(session: AsyncSession, run: Run) -> int:

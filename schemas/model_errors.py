@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.definition import Definition, Goal
 from schemas.errors import Problem
-from schemas.policies import Defaults, Limits, Retry
+from schemas.policies import Debounce, Defaults, KeyedRuns, Limits, Retry, Singleton
 from schemas.rules import Rule, refused
 from schemas.step_base import ROUTES, STEPS, WORD, ErrorRoute
 from schemas.steps import CONTROL_KINDS, ActionStep
@@ -25,6 +25,8 @@ _PARTS: Final[dict[str, type[BaseModel]]] = {
     "any": Source,
     "branches": Branch,
     "cases": Case,
+    "concurrency": KeyedRuns,
+    "debounce": Debounce,
     "defaults": Defaults,
     "escalate": Escalate,
     "goal": Goal,
@@ -32,6 +34,7 @@ _PARTS: Final[dict[str, type[BaseModel]]] = {
     "on_error": ErrorRoute,
     "remind": Remind,
     "retry": Retry,
+    "singleton": Singleton,
     "variants": Variant,
     "window": Window,
 }

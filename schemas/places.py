@@ -215,7 +215,8 @@ def _hidden(problem: CheckProblem, source: str, scope: Scope) -> CheckProblem:
     for name in scope.hidden:
         if source.startswith(name, problem.offset):
             others = [one for one in ("input", "lead", "run", "vars") if one not in scope.hidden]
-            hint = f"read {', '.join(others[:-1])} or {others[-1]}"
+            first = f"{', '.join(others[:-1])} or " if others[:-1] else ""
+            hint = f"read {first}{others[-1]}"
             message = f"{name!r} cannot be read here: {scope.why}"
             return CheckProblem(message, problem.offset, hint, Rule.NOT_YET_RUN)
     return problem

@@ -89,6 +89,7 @@ class _Walk:
         definition, empty = self.definition, Scope(self.index)
         zone = replace(empty, hidden=("steps",), why="the zone is that of every window of the run")
         self.checks.text(definition.timezone, "timezone", zone)
+        self._keys(empty)
         main = self._list(definition.steps, "steps", empty).results
         failed = empty.after(doubting(main, [("failure",)]))
         self._list(definition.on_failure, "on_failure", failed.naming({"error": ERROR}))
@@ -106,6 +107,13 @@ class _Walk:
             others = {step: one for step, one in last.items() if step not in sure}
             last = {**last, **doubting(others, [("stopped", name)])}
         self.checks.value(definition.output, "output", empty.after(last))
+
+    def _keys(self, empty: Scope) -> None:
+        """Check the keys of flow control: they are evaluated before there is a run."""
+        why = "the keys of 'limits' decide whether there is a run"
+        before = replace(empty, hidden=("steps", "vars", "run", "lead"), why=why)
+        for path, key in self.definition.limits.keys():
+            self.checks.expression(key, Place(f"limits.{path}"), before)
 
     def _list(self, steps: list[Step], path: str, scope: Scope) -> _List:
         before = ancestors(steps)

@@ -16,6 +16,7 @@ from api.routes import (
     metrics,
     migrations,
     operators,
+    queues,
     retention,
     run_control,
     run_events,
@@ -38,6 +39,7 @@ api_router = APIRouter()
 for _module in (
     definitions,
     versions,
+    queues,
     migrations,
     runs,
     run_control,

@@ -8,9 +8,10 @@ from api.dependencies import DatabaseDep, GatewayDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import RunPath
 from api.models.runs import RunRef
-from db import runs
+from db import admission, runs
 from db.engine import Database
 from schemas.errors import ConflictError, NotFoundError
+from schemas.run import RunStatus
 
 router = APIRouter(tags=["runs"], prefix="/runs/{run_id}")
 
@@ -57,5 +58,8 @@ async def resume_run(
 async def cancel_run(
     run_id: RunPath, database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep
 ) -> RunRef:
-    """Ask the run to end; what it is doing is cancelled."""
+    """Ask the run to end; what it is doing is cancelled. One that waits in a queue ends at once."""
+    async with database.session() as session:
+        if await admission.withdraw(session, workspace, run_id):
+            return RunRef(id=run_id, status=RunStatus.CANCELLED)
     return await steer(database, workspace, run_id, gateway.cancel)

@@ -38,7 +38,7 @@ async def test_a_start_without_temporal_is_kept(
         assert answer.status_code == 202, answer.text
         assert answer.json()["status"] == "queued"
         kept.append(answer.json()["id"])
-    assert answer.headers["location"] == f"/api/v1/runs/{kept[-1]}"
+        assert answer.headers["location"] == f"/api/v1/runs/{kept[-1]}"
     await until_started(outbox, api, kept)
 
 
