@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.errors import LimitError
     from schemas.graph import inside
     from schemas.run import (
+        ENDINGS_REVISION,
         MAX_OUTPUT_BYTES,
         MAX_RESULTS_BYTES,
         MAX_STATE_BYTES,
@@ -54,6 +55,7 @@ class Execution:
         self.quiescing = False
         # The task in which steps run one after the other, beside no others.
         self.trunk: asyncio.Task[Any] | None = None
+        self._ids_inside: dict[str, frozenset[str]] = {}
         self._kept_bytes = sum(_size(step.output) for step in state.steps.values())
         self._kept_bytes += sum(_size(entry.kept.output) for entry in state.undo if entry.kept)
 
@@ -220,9 +222,13 @@ class Execution:
             self.forget(step.path)
 
     def _inside(self, path: str) -> list[StepState]:
-        by_id = self.start.definition.by_id()
         around = self.state.steps[path]
-        ids = inside(by_id[around.id])
+        ids = self._ids_inside.get(around.id)
+        if ids is None:
+            step = self.start.definition.by_id()[around.id]
+            ids = self._ids_inside[around.id] = frozenset(inside(step))
+        if not ids:
+            return []
         prefix = path.removesuffix(around.id)
         steps = self.state.steps.values()
         return [step for step in steps if step.id in ids and step.path.startswith(prefix)]
@@ -241,6 +247,14 @@ class Execution:
                 step.finished_at = workflow.now()
                 step.held = False
                 self.recorder.touch(step.path)
+
+    def end_with(self, path: str) -> None:
+        """End the open steps inside a step that has failed or was cancelled.
+
+        They came to a boundary to continue as new, and nothing begins them again.
+        """
+        if self.start.revision >= ENDINGS_REVISION:
+            self.end_open_steps(path)
 
     def leave(self, prefix: str) -> None:
         """Drop an iteration's steps (`each[3].`), unless a compensation may still read them."""

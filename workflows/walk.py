@@ -21,7 +21,7 @@ from workflows.unwinding import Aborted, RunFailed, StopRun
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
     from schemas.graph import dependencies
-    from schemas.run import ErrorInfo, StepState, StepStatus
+    from schemas.run import ENDINGS_REVISION, ErrorInfo, StepState, StepStatus
     from schemas.steps import Condition, Step
 
 
@@ -47,10 +47,24 @@ async def run_list(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
             task = asyncio.create_task(_beside(run, step, frame))
             ids[task] = step.id
             running.append(task)
-        finished = await first_done(running)
+        try:
+            finished = await first_done(running)
+        except (SojournError, asyncio.CancelledError):
+            _end_neighbours(run, steps, frame)
+            raise
         running = [task for task in running if task not in finished]
         done.update(ids[task] for task in finished)
     return last_output(run, steps, frame)
+
+
+def _end_neighbours(run: Execution, steps: Sequence[Step], frame: Frame) -> None:
+    """End what stands open in a list that has failed or was cancelled; see `end_with`."""
+    if run.start.revision < ENDINGS_REVISION:
+        return
+    for step in steps:
+        state = run.state.steps.get(frame.path(step.id))
+        if state is not None and not state.status.done:
+            _cut_off(run, state)
 
 
 async def _beside(run: Execution, step: Step, frame: Frame) -> None:
@@ -80,8 +94,7 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
         await run.gate(begun=begun)
     except asyncio.CancelledError:
         if state is not None:
-            _cut_off(state)
-            run.recorder.touch(path)
+            _cut_off(run, state)
         raise
     if state is None:
         state = StepState(path=path, id=step.id, type=step.type, title=step.title)
@@ -97,7 +110,7 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
         state.finished_at = workflow.now()
         raise
     except asyncio.CancelledError:
-        _cut_off(state)
+        _cut_off(run, state)
         raise
     finally:
         run.recorder.touch(path)
@@ -114,10 +127,12 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _cut_off(state: StepState) -> None:
+def _cut_off(run: Execution, state: StepState) -> None:
     state.status = StepStatus.CANCELLED
     state.finished_at = workflow.now()
     state.held = False
+    run.recorder.touch(state.path)
+    run.end_with(state.path)
 
 
 async def _passes(run: Execution, step: Step, state: StepState, frame: Frame) -> bool:
@@ -141,6 +156,7 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
             except SojournError as error:
                 _keep_error(state, error)
                 undo.failed(run, state)
+                run.end_with(state.path)
                 if isinstance(error, Aborted):
                     _fail(state)
                     raise

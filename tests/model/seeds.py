@@ -282,4 +282,37 @@ FOUND = [
             Act(12.4 * HOUR, "decide", "a", {"action": "skip", "output": 4}),
         ),
     ),
+    # It failed as the run was to continue as new: what stood beside it in its branch stayed open
+    # until the run's end (seed 5100065).
+    _case(
+        "failed-at-the-boundary",
+        {
+            "id": "par",
+            "type": "parallel",
+            "on_branch_error": "continue",
+            "branches": [
+                {
+                    "name": "x",
+                    "do": [
+                        _nap("d", 90),
+                        _probe(
+                            "a",
+                            **{"with": {**_BROKEN, "retryable": True}},
+                            retry={
+                                "attempts": 2,
+                                "initial": "20h",
+                                "factor": 1,
+                                "max": "20h",
+                                "jitter": False,
+                            },
+                            depends_on=[],
+                        ),
+                    ],
+                },
+                {"name": "y", "do": [_nap("long", 200)]},
+            ],
+        },
+        acts=tuple(Act((hour + 0.25) * HOUR, "signal", "go", hour) for hour in range(1, 9)),
+        limit=20,
+    ),
 ]

@@ -114,6 +114,7 @@ class Stage:
         found.played += 1
         if wrong := differences(case, story, played):
             found.wrong[seed] = wrong
+            _log.warning("seed %d disagrees: %s", seed, "; ".join(wrong))
         return True
 
     async def _ready(self) -> Player:
