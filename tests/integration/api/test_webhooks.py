@@ -1,6 +1,6 @@
 """POST /hooks/{token}: senders of each kind on real servers, and what is kept of deliveries."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -59,9 +59,7 @@ MakeHook = Callable[..., Awaitable[Hook]]
 
 
 @pytest.fixture
-async def hook(
-    api: AsyncClient, publish: Publish, database: Database, keyring: KeyRing
-) -> AsyncIterator[MakeHook]:
+def hook(api: AsyncClient, publish: Publish, database: Database, keyring: KeyRing) -> MakeHook:
     """Call it for a webhook of a new definition."""
 
     async def make(name: str = "github", **more: Any) -> Hook:
@@ -181,7 +179,7 @@ async def test_filter_mapping_and_replay(api: AsyncClient, hook: MakeHook, worke
     (item,) = (await api.get(DELIVERIES, params=some)).json()["items"]
     kept = (await api.get(f"{DELIVERIES}/{items[1]['id']}")).json()
     assert kept["text"] == sent.body.decode()
-    assert kept["headers"] == {"content-type": "application/json", "x-shop": "Bonn"}
+    assert set(kept["headers"]) == {"content-type", "user-agent", "x-shop"}
     assert kept["query"] == "place=-west"
     # Replayed as the trigger is now.
     answer = await api.post(f"{DELIVERIES}/{item['id']}/replay")
@@ -274,7 +272,7 @@ async def test_what_a_webhook_needs_is_checked(api: AsyncClient, publish: Publis
         ({**none, "input": {"order": "{{ event.x }}"}}, "event"),
         ({**none, "input": {"order": "{{ secrets.x }}"}}, "secrets"),
         ({**none, "input": order, "where": "body.x ="}, "where"),
-        ({**none, "input": {}}, "needs 'order'"),
+        ({**none, "input": {}}, "required property"),
         ({**none, "input": order, "headers": ["Cookie"]}, "credential"),
         ({**none, "input": order, "publish": {"event": "x", "key": "{{ y }}"}}, "publish.key"),
     ):
@@ -294,15 +292,15 @@ async def test_a_webhook_without_its_secret_is_a_fault_of_ours(
 
 
 async def test_deliveries_are_taken_while_temporal_is_away(
-    hook: MakeHook, without_temporal: AsyncClient, api: AsyncClient, worker: Worker
+    api: AsyncClient, without_temporal: AsyncClient, publish: Publish, worker: Worker
 ) -> None:
-    it = await hook()
-    it.api = without_temporal
-    sent = it.preset.deliver("d", {"order": "o"}, now())
-    request = without_temporal.build_request(
-        "POST", f"/api/v1/hooks/{it.token}", content=sent.body, headers=sent.headers
-    )
-    answer = await without_temporal.send(request)
-    assert answer.status_code == 202, answer.text
-    run = (await api.get(f"/api/v1/runs/{answer.json()['run_id']}")).json()
+    address = f"/api/v1/definitions/{await publish(ECHO)}/triggers"
+    body = {"kind": "webhook", "verify": {"scheme": "none"}, "input": {"order": "{{ body }}"}}
+    token = (await api.post(address, json=body)).json()["token"]
+    answers = [
+        await without_temporal.post(f"/api/v1/hooks/{token}", content="o-1") for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [202, 200]
+    (run_id,) = {answer.json()["run_id"] for answer in answers}
+    run = (await api.get(f"/api/v1/runs/{run_id}")).json()
     assert run["status"] == "queued"
