@@ -1,9 +1,10 @@
 """/runs: starting, listing and showing runs."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.dependencies import (
     CatalogueDep,
@@ -22,6 +23,8 @@ from api.starting import Order, Starter
 from api.views import merge_steps, run_detail, run_summary
 from db import idempotency, run_steps, runs
 from db.base import now
+from db.trigger_gates import pass_gate
+from db.trigger_table import TriggerKind
 from schemas.definition import DefinitionName
 from schemas.errors import InputError
 from schemas.run import RunStatus
@@ -36,6 +39,14 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
         description="the same key with the same request gives the same run",
+    ),
+]
+StartKind = Annotated[
+    Literal["api", "manual"],
+    Header(
+        alias="X-Sojourn-Start",
+        description="who starts it, a program or a person: which of the triggers `api` and "
+        "`manual` counts, where the definition has them",
     ),
 ]
 ANSWERS = {
@@ -72,12 +83,18 @@ async def start_run(
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
+    workspace: WorkspaceDep,
     idempotency_key: IdempotencyKey = None,
+    start: StartKind = "api",
 ) -> StartAnswer:
     """Start a run of the active version or of the one named; it survives any crash from then on.
 
     202 when it has to wait: for a slot or its time, by the definition's limits, or for Temporal.
     """
+
+    async def gate(session: AsyncSession, *_: str | None) -> None:
+        await pass_gate(session, workspace, name, TriggerKind(start))
+
     started = await starter.start(
         Order(
             definition=name,
@@ -87,6 +104,7 @@ async def start_run(
             priority=body.priority,
             key=idempotency_key,
             fingerprint=idempotency.fingerprint("run", name, body.model_dump(mode="json")),
+            recording=gate,
         )
     )
     after.add_task(starter.mark, started)
