@@ -30,7 +30,7 @@ class IdempotencyKey(SQLModel, table=True):
             index=True,
         )
     )
-    created_at: datetime = Field(default_factory=now)
+    created_at: datetime = Field(default_factory=now, index=True)
 
 
 def fingerprint(*parts: Any) -> str:

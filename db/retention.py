@@ -8,12 +8,13 @@ from itertools import pairwise
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import SQLModel, col, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db import audit
 from db.base import now
 from db.engine import Database
+from db.metadata import metadata
 from db.retention_table import RetentionPolicy
 from schemas.errors import ErrorCode, InputError, Problem
 from schemas.retention import BY_NAME, MAX_DAYS, SUBJECTS, Subject
@@ -41,7 +42,7 @@ class Pruned:
 
 def available() -> list[Subject]:
     """Give the subjects whose tables this version has, in the order of pruning."""
-    return [subject for subject in SUBJECTS if subject.table in SQLModel.metadata.tables]
+    return [subject for subject in SUBJECTS if subject.table in metadata.tables]
 
 
 async def policies(session: AsyncSession, workspace: str) -> dict[str, int | None]:

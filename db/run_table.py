@@ -76,6 +76,12 @@ class Run(SQLModel, table=True):
             "debounce_key",
             postgresql_where=_DEBOUNCED_SQL,
         ),
+        sa.Index(
+            "ix_runs_finished",
+            "workspace",
+            "finished_at",
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        ),
         sa.Index("ix_runs_trigger", "trigger_id", postgresql_where=_TRIGGERED_SQL),
         sa.Index(
             "ix_runs_parent",

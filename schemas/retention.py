@@ -57,7 +57,6 @@ SUBJECTS: tuple[Subject, ...] = (
         "keys that make repeated starts one run",
         least=8,
     ),
-    Subject("run_logs", "run_logs", "created_at", 30, "logs of runs"),
     Subject("lead_events", "lead_events", "created_at", None, "what leads did"),
     Subject("mail_messages", "mail_messages", "created_at", None, "mails and their links"),
     Subject("ai_cache", "ai_cache", "expires_at", 1, "cached answers, from their expiry on"),

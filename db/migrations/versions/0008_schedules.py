@@ -12,6 +12,7 @@ _TRIGGERED = sa.text(
     "trigger_id IS NOT NULL"
     " AND status IN ('queued', 'running', 'waiting', 'paused', 'compensating')"
 )
+_FINISHED = sa.text("finished_at IS NOT NULL")
 _BUFFERED = sa.text("buffered_for IS NOT NULL")
 
 
@@ -32,6 +33,10 @@ def upgrade() -> None:
         "ix_schedules_buffered", "schedules", ["workspace"], postgresql_where=_BUFFERED
     )
     op.create_index("ix_runs_trigger", "runs", ["trigger_id"], postgresql_where=_TRIGGERED)
+    op.create_index(
+        "ix_runs_finished", "runs", ["workspace", "finished_at"], postgresql_where=_FINISHED
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
     op.create_table(
         "retention_policies",
         sa.Column("workspace", sa.String(), nullable=False),
@@ -45,6 +50,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take this revision back."""
     op.drop_table("retention_policies")
+    op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")
+    op.drop_index("ix_runs_finished", table_name="runs", postgresql_where=_FINISHED)
     op.drop_index("ix_runs_trigger", table_name="runs", postgresql_where=_TRIGGERED)
     op.drop_index("ix_schedules_buffered", table_name="schedules", postgresql_where=_BUFFERED)
     op.drop_index("ix_schedules_workspace", table_name="schedules")
