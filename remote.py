@@ -39,7 +39,8 @@ class Remote:
     def __init__(self, url: str, api_key: str) -> None:
         """Speak to the API at `url`."""
         self._url = url
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        # A person sits at the command line: see the triggers `manual` and `api`.
+        self._headers = {"Authorization": f"Bearer {api_key}", "X-Sojourn-Start": "manual"}
 
     @classmethod
     def found(cls) -> "Remote":
