@@ -1,7 +1,6 @@
 """Copies of deliveries, all at once: however many come, each delivery starts one run."""
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -28,8 +27,7 @@ from tests.integration.api.conftest import API_KEY, Publish, a_name
 from tests.kit.signing import PRESETS, Sent
 from workflows.gateway import Gateway
 
-CHAOS = os.environ.get("SOJOURN_CHAOS") == "1"
-DELIVERIES, COPIES = (500, 10) if CHAOS else (30, 10)
+COPIES = 10
 AT_ONCE = 20
 TRIVIAL = """
 name: {name}
@@ -131,22 +129,24 @@ async def test_each_delivery_starts_one_run(
     client: Client,
     worker: Worker,
     dispatching: None,
+    long: bool,
 ) -> None:
+    deliveries = 500 if long else 30
     definition, posting = await make(api, publish, database, keyring)
-    found = await storm(posting, DELIVERIES)
+    found = await storm(posting, deliveries)
     assert all(len(runs) == 1 for runs in found.values())
     rows = await rows_of(database, definition)
-    assert len(rows) == DELIVERIES
+    assert len(rows) == deliveries
     assert set(rows) == set.union(*found.values())
     # Each in Temporal once, and to its end.
     ended = 'ExecutionStatus = "Completed"'
     query = f'WorkflowType = "{definition}"'
-    async with asyncio.timeout(180 if CHAOS else 60):
-        while (await client.count_workflows(f"{query} AND {ended}")).count < DELIVERIES:  # noqa: ASYNC110
+    async with asyncio.timeout(180 if long else 60):
+        while (await client.count_workflows(f"{query} AND {ended}")).count < deliveries:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
-    assert (await client.count_workflows(query)).count == DELIVERIES
-    assert posting.answers[202] == DELIVERIES
-    assert posting.answers[200] == DELIVERIES * (COPIES - 1)
+    assert (await client.count_workflows(query)).count == deliveries
+    assert posting.answers[202] == deliveries
+    assert posting.answers[200] == deliveries * (COPIES - 1)
 
 
 async def test_control_without_the_content_copies_count(
