@@ -10,16 +10,22 @@ from uuid import uuid4
 
 import pytest
 from httpx2 import ASGITransport, AsyncClient
-from temporalio.client import Client, ScheduleOverlapPolicy
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleOverlapPolicy,
+)
 
 from api.app import create_app
 from api.config import ApiConfig
 from api.schedules import Scheduler
 from db.engine import Database
+from db.event_tables import StoredEvent
 from schemas.actions import Catalogue
 from schemas.due_times import is_due
 from schemas.errors import UnavailableError
 from schemas.schedules import ScheduleTrigger
+from tests.kit.own_histories import keep_own
 from tests.kit.schedules import TRANSITIONS, Transition, matching
 from workflows.gateway import Gateway
 from workflows.scheduling import retention_id, schedule_id
@@ -222,6 +228,60 @@ async def test_gates_order_runs_at_their_times(office: Office, worker: object) -
     ]
     assert len(set(times)) == len(times)
     assert (await office.get(trigger["id"]))["last_fired_at"] is not None
+    async for gate in office.client.list_workflows(
+        f"TemporalScheduledById = '{office.id_of(trigger)}' AND ExecutionStatus = 'Completed'"
+    ):
+        assert (await office.client.get_workflow_handle(gate.id).result())["outcome"] == "ordered"
+        await keep_own(office.client, gate.id, "gate")
+        break
+    else:
+        pytest.fail("Temporal shows no gate")
+
+
+async def test_the_schedule_of_retention_prunes(
+    office: Office, worker: object, database: Database
+) -> None:
+    answer = await office.api.get("/api/v1/retention")
+    assert {one["subject"]: one["days"] for one in answer.json()["items"]}["runs"] == 90
+    answer = await office.api.put("/api/v1/retention", json={"policies": {"events": 1}})
+    assert {one["subject"]: one["days"] for one in answer.json()["items"]}["events"] == 1
+    answer = await office.api.put("/api/v1/retention", json={"policies": {"moon": 1}})
+    assert (answer.status_code, answer.json()["problems"][0]["path"]) == (422, "policies.moon")
+    async with database.session() as session:
+        event = StoredEvent(
+            workspace=office.workspace,
+            id="old",
+            source="s",
+            type="t",
+            key="k",
+            time=datetime.now(UTC),
+            received_at=datetime.now(UTC) - timedelta(days=2),
+        )
+        session.add(event)
+    shown = (await office.api.get("/api/v1/retention/statistics")).json()["items"]
+    events = next(one for one in shown if one["subject"] == "events")
+    assert (events["rows"], events["due"]) == (1, 1)
+    assert [one["rows"] for one in events["ages"]] == [0, 1, 0, 0, 0, 0]
+    dry = (await office.api.post("/api/v1/retention/prune", json={})).json()
+    assert (dry["dry_run"], dry["rows"]["events"]) == (True, 1)
+
+    await office.scheduler.once()
+    identity = retention_id(office.workspace)
+    await office.client.get_schedule_handle(identity).trigger()
+
+    async def pruned() -> bool:
+        shown = (await office.api.get("/api/v1/retention/statistics")).json()["items"]
+        return next(one for one in shown if one["subject"] == "events")["rows"] == 0
+
+    await until(pruned)
+    started = (await office.client.get_schedule_handle(identity).describe()).info.recent_actions
+    action = started[-1].action
+    assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+    done = await office.client.get_workflow_handle(action.workflow_id).result()
+    assert (done["rows"]["events"], done["more"]) == (1, False)
+    await keep_own(office.client, action.workflow_id, "retention")
+    wet = (await office.api.post("/api/v1/retention/prune", json={"dry_run": False})).json()
+    assert (wet["dry_run"], wet["rows"]["events"]) == (False, 0)
 
 
 async def test_firing_by_hand_and_backfill_need_no_temporal(office: Office) -> None:
