@@ -37,7 +37,7 @@ class Limits:
 class Connection:
     """One connection, and the state of the exchange on it; raises httpcore2's and h11's errors."""
 
-    def __init__(self, origin: Origin, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(self, origin: Origin, stream: LoopStream) -> None:
         """Speak HTTP/1.1 over a connected stream."""
         self.origin = origin
         self.idle_since = 0.0
@@ -112,12 +112,11 @@ class Connection:
     @property
     def gone(self) -> bool:
         """True where the server has closed the idle connection."""
-        return bool(self._stream.get_extra_info("is_readable"))
+        return self._stream.gone
 
     def close(self) -> None:
         """Close at once."""
-        if isinstance(self._stream, LoopStream):
-            self._stream.close()
+        self._stream.close()
 
 
 class Pool:
@@ -190,6 +189,7 @@ class Pool:
             raise
         finally:
             self._opening -= 1
+        assert isinstance(stream, LoopStream), "the backend connects with the loop"
         connection = Connection(origin, stream)
         self._open.add(connection)
         return connection
