@@ -168,6 +168,8 @@ async def http(params: HttpParams, context: ActionContext) -> HttpResult:
         ) from error
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
         raise _invalid(f"the request cannot be sent: {error}") from error
+    except UnicodeEncodeError as error:
+        raise _invalid("the headers of a request must be plain ASCII") from error
     except httpx2.TransportError as error:
         raise ActionError(
             f"the connection failed: {type(error).__name__}: {error}", code=ErrorCode.HTTP_ERROR

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 from schemas.connections import MIN_SECRET
 
 MASK = "***"
+_LEFT = "!#$%&'()*+,/:;=?@[]"
 
 
 class Masks:
@@ -90,6 +91,10 @@ def _forms(value: str) -> Iterator[str]:
     yield quote(value, safe="")
     yield quote(value)
     yield quote_plus(value)
+    # As it stands in a URL whose author did not encode it.
+    yield quote(value, safe=_LEFT)
+    # As a host.
+    yield value.lower()
     for ascii_only in (True, False):
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
     encoded = base64.b64encode(value.encode()).decode()
