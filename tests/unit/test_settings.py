@@ -114,3 +114,22 @@ def test_settings_that_actions_name_in_their_errors_exist() -> None:
     assert {"SOJOURN_AI_OPENAI_API_KEY", "SOJOURN_AI_ANTHROPIC_BASE_URL"} <= named
     known = {f"SOJOURN_{name.upper()}" for name in Settings.model_fields}
     assert named <= known
+
+
+def test_how_mail_leaves_over_the_configured_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(None).mail_policy.model_dump(exclude_defaults=True) == {}
+    monkeypatch.setenv("SOJOURN_MAIL_RATE_PER_MINUTE", "50")
+    monkeypatch.setenv("SOJOURN_MAIL_PER_LEAD", "3/1w2d")
+    monkeypatch.setenv("SOJOURN_MAIL_TRACKING", "clicks, opens")
+    found = load_settings(None).mail_policy
+    assert found.rate_per_minute == 50
+    assert found.per_lead is not None
+    assert (found.per_lead.count, found.per_lead.per.days) == (3, 9)
+    assert (found.tracking.opens, found.tracking.clicks) == (True, True)
+
+
+@pytest.mark.parametrize("wrong", ["3", "0/7d", "3/", "3/soon"])
+def test_a_cap_on_mails_that_is_none(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("SOJOURN_MAIL_PER_LEAD", wrong)
+    with pytest.raises(SettingsError, match="SOJOURN_MAIL_PER_LEAD is wrong"):
+        load_settings(None)
