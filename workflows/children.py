@@ -15,6 +15,7 @@ from temporalio.exceptions import (
     TerminatedError,
     TimeoutError,
     WorkflowAlreadyStartedError,
+    is_cancelled_exception,
 )
 
 from workflows.search import attributes_of
@@ -25,7 +26,14 @@ with workflow.unsafe.imports_passed_through():
     from pydantic_core import to_json
 
     from schemas.errors import ConflictError, ErrorCode, LimitError
-    from schemas.run import MAX_OPEN_SUB_RUNS, ErrorInfo, RunStart, RunStatus, StepState
+    from schemas.run import (
+        ENDINGS_REVISION,
+        MAX_OPEN_SUB_RUNS,
+        ErrorInfo,
+        RunStart,
+        RunStatus,
+        StepState,
+    )
 
 if TYPE_CHECKING:
     from workflows.execution import Execution
@@ -162,6 +170,11 @@ async def begin(
         )
     except WorkflowAlreadyStartedError as error:
         raise ConflictError(f"the run {start.run_id} has been started before") from error
+    except ChildWorkflowError as error:
+        if start.revision < ENDINGS_REVISION or not is_cancelled_exception(error):
+            raise
+        # A cancel that came in the very moment of the start.
+        raise asyncio.CancelledError from error
 
 
 async def end_of(handle: Handle, run_id: str, path: str | None) -> End:

@@ -141,7 +141,13 @@ LOOPS = [
         code="STEP_FAILED",
         real_time=True,
     ),
-    Scenario("for-each-batch-cancel", _loop("batch: 2", SLEEP), "cancelled", act=cancel),
+    Scenario(
+        "for-each-batch-cancel",
+        _loop("batch: 2", SLEEP),
+        "cancelled",
+        act=cancel,
+        real_time=True,
+    ),
     Scenario(
         "for-each-batch-timeout",
         _loop("batch: 2", _SLOW),
@@ -219,6 +225,7 @@ LOOPS = [
         _sub("child-asleep"),
         "cancelled",
         act=cancel,
+        real_time=True,
         steps_end={"sub": "cancelled"},
     ),
     Scenario(
@@ -238,6 +245,7 @@ LOOPS = [
         _sub("child-asleep", "depends: conditional"),
         "cancelled",
         act=cancel,
+        real_time=True,
     ),
     Scenario(
         "sub-parallel-success",
@@ -257,6 +265,7 @@ LOOPS = [
         f"{_sub('child-asleep', 'depends: parallel')}, {SLEEP.replace('sleep', 'other')}",
         "cancelled",
         act=cancel,
+        real_time=True,
     ),
     Scenario(
         "sub-parallel-broken",

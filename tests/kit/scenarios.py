@@ -22,7 +22,8 @@ class Scenario:
     steps_end: dict[str, str] = field(default_factory=dict)
     run_output: str = ""
     history_limit: int | None = None
-    # The time-skipping server never answers for an activity that ends after its cancel request.
+    # The time-skipping server never answers for an activity that ends after its cancel request. And
+    # while a cancel is on its way to a child run no task holds the time: the child's timers run out.
     real_time: bool = False
 
 
