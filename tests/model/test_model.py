@@ -19,7 +19,9 @@ from workflows import undo, walk
 from workflows.steps import for_each, parallel, repeat
 
 _log = logging.getLogger("sojourn.model")
+# How many must be compared, and how many are told for that: a few turn out to be open.
 USUAL, LONG = 300, 5000
+_TOLD = {USUAL: 303, LONG: 5020}
 # Disagreements, after which the rest is not played.
 _ENOUGH = 20
 
@@ -27,7 +29,7 @@ _ENOUGH = 20
 @lru_cache(maxsize=1)
 def _usual() -> list[Told]:
     """The definitions of every test run."""
-    return list(islice(cases(1, registry(), _left_out), USUAL))
+    return list(islice(cases(1, registry(), _left_out), _TOLD[USUAL]))
 
 
 _left_out: list[str] = []
@@ -35,19 +37,21 @@ _left_out: list[str] = []
 
 async def test_interpreter_and_model_agree(stage: Stage, long: bool, seed: int) -> None:
     skipped: list[str] = []
-    stream = islice(cases(seed, registry(), skipped), LONG) if long else iter(_usual())
+    stream = islice(cases(seed, registry(), skipped), _TOLD[LONG]) if long else iter(_usual())
     ends: Counter[str] = Counter()
     undone = steps = compared = 0
     wrong: dict[int, list[str]] = {}
     unanswered: list[int] = []
     again: list[int] = []
+    open_: list[int] = []
     began = time.monotonic()
     while len(wrong) < _ENOUGH and (told := list(islice(stream, 100))):
         found = await stage.compare(told)
         wrong |= {seed: [*lines, *_text(told, seed)] for seed, lines in found.wrong.items()}
         unanswered += found.unanswered
         again += found.again
-        compared += found.played
+        open_ += found.open
+        compared += found.played - len(found.open)
         ends.update(story.status for _, _, story in told)
         undone += sum(bool(story.undone) for _, _, story in told)
         steps += sum(len(story.steps) for _, _, story in told)
@@ -55,7 +59,7 @@ async def test_interpreter_and_model_agree(stage: Stage, long: bool, seed: int) 
             _log.warning("%d definitions compared, %d disagree", compared, len(wrong))
     _log.warning(
         "%d definitions compared in %.0f s, %d disagree %s, %d without an answer %s, %d played "
-        "twice %s: %s, %d with compensations, %d steps; %d seeds left out",
+        "twice %s, %d open after all %s: %s, %d with compensations, %d steps; %d seeds left out",
         compared,
         time.monotonic() - began,
         len(wrong),
@@ -64,6 +68,8 @@ async def test_interpreter_and_model_agree(stage: Stage, long: bool, seed: int) 
         unanswered,
         len(again),
         again,
+        len(open_),
+        open_,
         dict(ends),
         undone,
         steps,
@@ -71,7 +77,7 @@ async def test_interpreter_and_model_agree(stage: Stage, long: bool, seed: int) 
     )
     assert not wrong, "\n".join(line for lines in wrong.values() for line in lines)
     assert not unanswered, f"twice no answer: {unanswered}"
-    assert compared == (LONG if long else USUAL)
+    assert compared >= (LONG if long else USUAL)
     # Enough of each kind of end, or the generator has become tame.
     assert min(ends.values()) > compared / 10
     assert undone > compared / 20
