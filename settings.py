@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     ai_google_base_url: str | None = None
     ai_google_api_key: SecretStr | None = None
     ai_allow_cidrs: Annotated[list[str], NoDecode] = []
+    ai_allow_ports: Annotated[list[int], NoDecode] = []
     ai_keep: Keep = Keep.FULL
     ai_budget_daily: Decimal | None = Field(default=None, ge=0, description="USD a workspace")
     ai_tokens_daily: int | None = Field(default=None, ge=0)
@@ -128,7 +129,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator(
-        "http_allow_cidrs", "http_allow_ports", "ai_allow_cidrs", "mail_tracking", mode="before"
+        "http_allow_cidrs",
+        "http_allow_ports",
+        "ai_allow_cidrs",
+        "ai_allow_ports",
+        "mail_tracking",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -245,6 +251,7 @@ class Settings(BaseSettings):
                 google_api_key=reveal(self.ai_google_api_key),
                 default_model=self.ai_model,
                 allow_cidrs=tuple(self.ai_allow_cidrs),
+                allow_ports=tuple(self.ai_allow_ports),
                 breaker=Thresholds(
                     failures=self.ai_breaker_failures,
                     window=timedelta(seconds=self.ai_breaker_window),

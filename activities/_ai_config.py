@@ -12,11 +12,13 @@ from db.ai_ledger import Allowance
 class AiConfig:
     """Where models are; without a base URL the vendor's own.
 
-    The host of a base URL may be internal: the operator named it. `default_model` is used by
-    steps that name none, as `provider:model`. `daily` is what a workspace may spend in a day (UTC)
-    where it has no budget of its own. `prices` are USD for a million tokens of input and output,
-    by `provider:model`, above the known ones. `max_tokens` cuts the answers of steps that say
-    nothing themselves, but only where a budget has to know how long they can get.
+    The host of a base URL may be internal: the operator named it. `allow_cidrs` and `allow_ports`
+    open internal networks, and ports other than 80 and 443, to the addresses that connections
+    name. `default_model` is used by steps that name none, as `provider:model`. `daily` is what a
+    workspace may spend in a day (UTC) where it has no budget of its own. `prices` are USD for a
+    million tokens of input and output, by `provider:model`, above the known ones. `max_tokens`
+    cuts the answers of steps that say nothing themselves, but only where a budget has to know how
+    long they can get.
     """
 
     openai_base_url: str | None = None
@@ -27,6 +29,7 @@ class AiConfig:
     google_api_key: str | None = field(default=None, repr=False)
     default_model: str | None = None
     allow_cidrs: tuple[str, ...] = ()
+    allow_ports: tuple[int, ...] = ()
     breaker: Thresholds = field(default_factory=Thresholds)
     daily: Allowance = field(default_factory=Allowance)
     prices: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)

@@ -182,6 +182,7 @@ def _reply(endpoint: Endpoint, response: ModelResponse) -> Reply:
         model=response.model_name or endpoint.model,
         asked=endpoint.model,
         circuit=endpoint.circuit,
+        request_id=response.provider_response_id,
         input_tokens=response.usage.input_tokens,
         output_tokens=response.usage.output_tokens,
         complete=response.finish_reason != "length",

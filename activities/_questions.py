@@ -115,6 +115,7 @@ class Reply(BaseModel):
     model: str
     asked: str = Field(description="the model's name as it was asked for")
     circuit: str
+    request_id: str | None = Field(default=None, description="the provider's name of the answer")
     input_tokens: int = 0
     output_tokens: int = 0
     cost: Decimal | None = None

@@ -157,6 +157,14 @@ class _Turn:
             raise
         prices = self._scope.services.ai.prices
         reply.cost = self._backend.prices.cost(prices, endpoint, used, reply.model)
+        _logger.info(
+            "%s answered: call %s, request %s, %d tokens in, %d out",
+            reply.model,
+            begun.row.id,
+            reply.request_id,
+            reply.input_tokens,
+            reply.output_tokens,
+        )
         ending = asyncio.ensure_future(
             _unless_away("an answer", self._succeeded(database, endpoint, begun, reply))
         )

@@ -135,7 +135,9 @@ class Services:
         """The client of AI steps: the operator's base URLs are open to it."""
         return guarded_client(
             TargetPolicy.of(
-                self.ai.allow_cidrs, origins=[_origin(url) for url in self.ai.base_urls]
+                self.ai.allow_cidrs,
+                self.ai.allow_ports,
+                origins=[_origin(url) for url in self.ai.base_urls],
             )
         )
 

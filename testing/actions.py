@@ -202,7 +202,8 @@ def _ai(params: dict[str, Any], result: Any) -> Any:
     if not isinstance(result, dict):
         return result
     usage = {"input_tokens": 0, "output_tokens": 0, "requests": 1}
-    usual = {"text": None, "model": params.get("model") or "test", "usage": usage}
+    model = params.get("model") or "test"
+    usual = {"text": None, "provider": model.partition(":")[0], "model": model, "usage": usage}
     return usual | result
 
 

@@ -84,7 +84,7 @@ async def get_ai_budget(
     return await _budget(session, workspace, config.ai_daily)
 
 
-@router.put("/ai/budget", responses=problems())
+@router.put("/ai/budget", responses=problems(400, 413))
 async def put_ai_budget(
     body: BudgetInput, session: SessionDep, workspace: WorkspaceDep, config: ConfigDep
 ) -> BudgetView:

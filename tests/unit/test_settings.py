@@ -1,6 +1,7 @@
 """Settings: what is read, what is refused and in which words."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -132,4 +133,26 @@ def test_how_mail_leaves_over_the_configured_server(monkeypatch: pytest.MonkeyPa
 def test_a_cap_on_mails_that_is_none(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("SOJOURN_MAIL_PER_LEAD", wrong)
     with pytest.raises(SettingsError, match="SOJOURN_MAIL_PER_LEAD is wrong"):
+        load_settings(None)
+
+
+def test_ai_is_kept_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    from db.engine import Database
+
+    for name, value in {
+        "SOJOURN_AI_PRICES": '{"openai:llama3": [0, 1.5]}',
+        "SOJOURN_AI_ALLOW_PORTS": "11434, 8080",
+        "SOJOURN_AI_BUDGET_DAILY": "2.50",
+        "SOJOURN_AI_BREAKER_OPEN": "7",
+        "SOJOURN_AI_KEEP": "redacted",
+    }.items():
+        monkeypatch.setenv(name, value)
+    services = load_settings(None).services(Database(URL))
+    assert services.ai.prices == {"openai:llama3": (Decimal(0), Decimal("1.5"))}
+    assert services.ai.allow_ports == (11434, 8080)
+    assert services.ai.daily.usd == Decimal("2.50")
+    assert services.ai.breaker.open_for.total_seconds() == 7
+    assert services.ai_keep.value == "redacted"
+    monkeypatch.setenv("SOJOURN_AI_PRICES", '{"openai:llama3": [-1, 1.5]}')
+    with pytest.raises(SettingsError, match="SOJOURN_AI_PRICES"):
         load_settings(None)
