@@ -9,7 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from httpx2 import ASGITransport, AsyncClient
+from sqlmodel import col
 from temporalio.client import (
     Client,
     ScheduleActionExecutionStartWorkflow,
@@ -21,10 +23,11 @@ from api.config import ApiConfig
 from api.schedules import Scheduler
 from db.engine import Database
 from db.event_tables import StoredEvent
+from db.run_table import Run
 from schemas.actions import Catalogue
 from schemas.due_times import is_due
 from schemas.errors import UnavailableError
-from schemas.schedules import ScheduleTrigger
+from schemas.schedules import GATE, ScheduleTrigger
 from tests.kit.own_histories import keep_own
 from tests.kit.schedules import TRANSITIONS, Transition, matching
 from workflows.gateway import Gateway
@@ -282,6 +285,35 @@ async def test_the_schedule_of_retention_prunes(
     await keep_own(office.client, action.workflow_id, "retention")
     wet = (await office.api.post("/api/v1/retention/prune", json={"dry_run": False})).json()
     assert (wet["dry_run"], wet["rows"]["events"]) == (False, 0)
+
+
+async def test_cancel_other_ends_the_open_run(
+    office: Office, worker: object, database: Database
+) -> None:
+    trigger = await office.add(overlap="cancel_other")
+    answer = await office.api.post("/api/v1/definitions/nightly/runs", json={"input": {}})
+    run_id = answer.json()["id"]
+    async with database.session() as session:
+        await session.exec(
+            sa.update(Run).where(col(Run.id) == run_id).values(trigger_id=trigger["id"])
+        )
+    # As a schedule does it.
+    found = await office.client.execute_workflow(
+        GATE,
+        args=[office.workspace, trigger["id"]],
+        id=f"{office.id_of(trigger)}-by-hand",
+        task_queue="sojourn",
+        result_type=dict[str, Any],
+    )
+    assert found["outcome"] == "ordered"
+
+    async def cancelled() -> bool:
+        run = (await office.api.get(f"/api/v1/runs/{run_id}")).json()
+        return run["status"] == "cancelled"
+
+    await until(cancelled)
+    new = (await office.api.get(f"/api/v1/runs/{found['run_id']}")).json()
+    assert new["status"] == "queued"
 
 
 async def test_firing_by_hand_and_backfill_need_no_temporal(office: Office) -> None:

@@ -4,16 +4,30 @@ The expected moments were worked out by hand from the published rules of each zo
 the offset in force. Nothing here computes them.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from schemas.cron import parse_cron
-from schemas.due_times import JUMP, TWICE, due_times, first_due, next_due, skipped_walls
+from schemas.due_times import (
+    JUMP,
+    TWICE,
+    due_times,
+    first_due,
+    is_due,
+    next_due,
+    skipped_walls,
+)
 from schemas.schedules import ScheduleTrigger, schedule_view
+from schemas.trigger_checks import find_trigger_problems
+from schemas.triggers import ScheduledTrigger
 from tests.kit.schedules import TRANSITIONS, Transition, moment
+
+TEXT = (Path(__file__).parents[3] / "docs" / "schedules.md").read_text()
 
 
 def schedule(**given: Any) -> ScheduleTrigger:
@@ -141,6 +155,17 @@ def test_a_wrong_schedule_says_what_is_wrong(given: dict[str, Any], message: str
         schedule(**given)
 
 
+def test_around_a_jump_temporal_is_checked() -> None:
+    config = schedule(cron="10 2 * * *", timezone="Australia/Lord_Howe")
+    assert not is_due(config, moment("2026-10-03T15:40:00Z"))  # 02:40, the day of the jump
+    assert is_due(config, moment("2026-10-04T15:10:00Z"))
+    assert is_due(config, moment("2026-06-01T11:11:11Z"))  # fired by hand
+    once = config.model_copy(update={"dst": "once"})
+    assert is_due(once, moment("2026-10-03T15:30:00Z"))
+    assert not is_due(config, moment("2026-10-03T15:30:00Z"))
+    assert is_due(schedule(every="7s"), moment("2026-10-03T15:40:00Z"))
+
+
 def test_what_expressions_see() -> None:
     config = schedule(cron="30 9 * * *", timezone="America/New_York")
     view = schedule_view("t", config, datetime(2026, 7, 1, 13, 30, tzinfo=UTC))
@@ -155,3 +180,11 @@ def test_it_survives_storing() -> None:
     config = schedule(every="90m", offset="10m", start_at="2026-01-02T00:00:00Z", jitter="30s")
     assert schedule(**config.model_dump(mode="json")) == config
     assert config.every == timedelta(minutes=90)
+
+
+def test_the_reference_names_every_field_and_its_examples_are_valid() -> None:
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", TEXT))))
+    assert set(ScheduledTrigger.model_fields) - {"kind", "enabled"} - words == set()
+    for example in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL):
+        given = ScheduledTrigger.model_validate_json(example)
+        assert find_trigger_problems(None, given.input, {"type": "object"}, given.SCOPE) == []
