@@ -40,7 +40,7 @@ async def get_retention(session: SessionDep, workspace: WorkspaceDep) -> Retenti
     )
 
 
-@router.put("", responses=problems())
+@router.put("", responses=problems(400, 413))
 async def set_retention(
     body: RetentionInput, session: SessionDep, workspace: WorkspaceDep
 ) -> RetentionPolicies:
@@ -74,7 +74,7 @@ async def get_retention_statistics(
     )
 
 
-@router.post("/prune", responses=problems())
+@router.post("/prune", responses=problems(400, 413))
 async def prune_rows(
     body: PruneInput, database: DatabaseDep, workspace: WorkspaceDep
 ) -> PruneAnswer:

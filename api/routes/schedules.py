@@ -76,7 +76,7 @@ async def fire_schedule(
     return FiredAnswer(run_id=ordered.run_id)
 
 
-@router.post("/backfill", status_code=202, responses=problems(404, 409, 413))
+@router.post("/backfill", status_code=202, responses=problems(400, 404, 409, 413))
 async def backfill_schedule(
     name: NamePath,
     trigger_id: TriggerPath,
