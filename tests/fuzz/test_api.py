@@ -16,6 +16,7 @@ from activities.registry import load
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
+from db.sealing import KeyRing
 from schemas.actions import Catalogue
 from testing.simulator import Simulator
 from workflows.gateway import Gateway
@@ -58,6 +59,7 @@ async def address(
     gateway: Gateway,
     catalogue: Catalogue,
     worker: Worker,
+    keyring: KeyRing,
 ) -> AsyncIterator[str]:
     """The address of a served API with a database of its own."""
     database = Database(await migrated_database())
@@ -66,6 +68,7 @@ async def address(
         gateway=gateway,
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, max_body_bytes=2 * 1024 * 1024),
+        keyring=keyring,
         simulator=Simulator(load()),
     )
     server = uvicorn.Server(
