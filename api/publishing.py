@@ -7,8 +7,9 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.content import find_unstorable
-from db import definitions
+from db import definitions, trigger_gates
 from db.definitions import Version
+from db.trigger_gates import Gate
 from schemas.actions import Catalogue
 from schemas.definition import Definition
 from schemas.document import parse_document
@@ -60,13 +61,20 @@ def _storage_problems(source: str) -> list[Problem]:
 
 
 async def find_version(
-    session: AsyncSession, workspace: str, name: str, version: int | None
+    session: AsyncSession,
+    workspace: str,
+    name: str,
+    version: int | None,
+    gate: Gate | None = None,
 ) -> Version:
-    """A version, the active one by default.
+    """A version, the active one by default, for a start that comes through `gate`.
 
-    Raises NotFoundError: DEFINITION_NOT_FOUND for the definition, NOT_FOUND for its version.
+    Raises NotFoundError: DEFINITION_NOT_FOUND for the definition, NOT_FOUND for its version; and
+    ConflictError when the gate is closed.
     """
     try:
+        if gate is not None:
+            return await trigger_gates.get_version(session, workspace, name, version, gate)
         return await definitions.get_version(session, workspace, name, version)
     except NotFoundError as error:
         if version is None:

@@ -26,6 +26,7 @@ from db.engine import Database
 from db.ids import new_id
 from db.ordering import START_AGAIN, check_room, hold, place, refuse_unpublished
 from db.runs import Run
+from db.trigger_gates import Gate
 from schemas.actions import Catalogue, action_timeouts
 from schemas.errors import (
     ConflictError,
@@ -62,6 +63,7 @@ class Order:
     key: str | None = None
     fingerprint: str = ""
     recording: Recording | None = None
+    gate: Gate | None = None
     waits: bool = False
 
 
@@ -217,7 +219,9 @@ class Starter:
         self, session: AsyncSession, order: Order, run_id: str, *, there: bool
     ) -> _Stored:
         workspace, config = self.config.workspace, self.config
-        version = await find_version(session, workspace, order.definition, order.version)
+        version = await find_version(
+            session, workspace, order.definition, order.version, order.gate
+        )
         refuse_unpublished(order.definition, version)
         definition = definition_of(version)
         if not there or definition.limits.queues:

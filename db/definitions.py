@@ -209,8 +209,14 @@ async def get_version(
     session: AsyncSession, workspace: str, name: str, version: int | None = None
 ) -> Version:
     """Return a version, the active one by default; raises NotFoundError (DEFINITION_NOT_FOUND)."""
+    found = (await session.exec(select_version(workspace, name, version))).first()
+    return found_version(name, version, found)
+
+
+def select_version(workspace: str, name: str, version: int | None) -> Any:
+    """Give the statement for a definition's id and a version of it, the active one by default."""
     wanted = col(Definition.active_version) if version is None else sa.literal(version)
-    statement = (
+    return (
         select(Definition.id, Version)
         .outerjoin(
             Version,
@@ -221,7 +227,10 @@ async def get_version(
         )
         .where(Definition.workspace == workspace, Definition.name == name)
     )
-    found = (await session.exec(statement)).first()
+
+
+def found_version(name: str, version: int | None, found: Any) -> Version:
+    """Give the version of a row that `select_version` found; raises NotFoundError."""
     if found is None:
         raise _no_definition(name)
     row: Version | None = found[1]

@@ -1,13 +1,16 @@
 """The switches of people's, programs' and forms' starts, and the triggers that forms show as."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, select
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from db import definitions
 from db.base import now
+from db.definitions import Version
 from db.trigger_table import Trigger, TriggerKind
 from schemas.errors import ConflictError
 
@@ -16,29 +19,43 @@ _NOTED_EVERY = timedelta(seconds=1)
 _FORM = Trigger.config["form"].astext
 
 
-async def pass_gate(
-    session: AsyncSession,
-    workspace: str,
-    definition: str,
-    kind: TriggerKind,
-    *,
-    form: str | None = None,
-) -> None:
-    """Let a start through, and note it; raises ConflictError when its trigger is disabled.
+@dataclass(frozen=True)
+class Gate:
+    """Through which kind of trigger a start comes, and through which form."""
 
-    Without such a trigger there is no switch, and every start goes through.
+    kind: TriggerKind
+    form: str | None = None
+
+
+async def get_version(
+    session: AsyncSession, workspace: str, definition: str, version: int | None, gate: Gate
+) -> Version:
+    """Return a version for a start that comes through `gate`, and note that it came.
+
+    Raises NotFoundError, and ConflictError when the trigger is disabled. Without such a trigger
+    every start goes through. One statement with the version's, since every start asks.
     """
-    statement = select(Trigger.id, Trigger.enabled, Trigger.last_fired_at).where(
-        Trigger.workspace == workspace, Trigger.definition == definition, Trigger.kind == kind
+    here = sa.and_(
+        col(Trigger.workspace) == workspace,
+        col(Trigger.definition) == definition,
+        col(Trigger.kind) == gate.kind,
+        *(() if gate.form is None else (gate.form == _FORM,)),
     )
-    if form is not None:
-        statement = statement.where(form == _FORM)
+    statement = (
+        definitions.select_version(workspace, definition, version)
+        .add_columns(Trigger.id, Trigger.enabled, Trigger.last_fired_at)
+        .outerjoin(Trigger, here)
+    )
     found = (await session.exec(statement)).first()
-    if found is None:
-        return
-    trigger_id, enabled, last_fired_at = found
+    row = definitions.found_version(definition, version, found)
+    trigger_id, enabled, last_fired_at = found[2:]
+    if trigger_id is None:
+        return row
     if not enabled:
-        what = f"submissions of the form {form!r}" if form else f"starts of kind {kind.value!r}"
+        form = gate.form
+        what = (
+            f"submissions of the form {form!r}" if form else f"starts of kind {gate.kind.value!r}"
+        )
         raise ConflictError(
             f"{what} are disabled for {definition!r}",
             hint=f"POST /api/v1/definitions/{definition}/triggers/{trigger_id}/enable",
@@ -52,6 +69,7 @@ async def pass_gate(
             .execution_options(synchronize_session=False)
         )
         await session.exec(noting)
+    return row
 
 
 async def link_form(session: AsyncSession, workspace: str, form: str, definition: str) -> None:

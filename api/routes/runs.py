@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.dependencies import (
     CatalogueDep,
@@ -23,7 +22,7 @@ from api.starting import Order, Starter
 from api.views import merge_steps, run_detail, run_summary
 from db import idempotency, run_steps, runs
 from db.base import now
-from db.trigger_gates import pass_gate
+from db.trigger_gates import Gate
 from db.trigger_table import TriggerKind
 from schemas.definition import DefinitionName
 from schemas.errors import InputError
@@ -83,7 +82,6 @@ async def start_run(
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
-    workspace: WorkspaceDep,
     idempotency_key: IdempotencyKey = None,
     start: StartKind = "api",
 ) -> StartAnswer:
@@ -91,10 +89,6 @@ async def start_run(
 
     202 when it has to wait: for a slot or its time, by the definition's limits, or for Temporal.
     """
-
-    async def gate(session: AsyncSession, *_: str | None) -> None:
-        await pass_gate(session, workspace, name, TriggerKind(start))
-
     started = await starter.start(
         Order(
             definition=name,
@@ -104,7 +98,7 @@ async def start_run(
             priority=body.priority,
             key=idempotency_key,
             fingerprint=idempotency.fingerprint("run", name, body.model_dump(mode="json")),
-            recording=gate,
+            gate=Gate(TriggerKind(start)),
         )
     )
     after.add_task(starter.mark, started)

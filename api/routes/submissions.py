@@ -18,7 +18,7 @@ from db import forms, idempotency, leads
 from db.base import now
 from db.forms import Form
 from db.leads import LeadEventKind
-from db.trigger_gates import pass_gate
+from db.trigger_gates import Gate
 from db.trigger_table import TriggerKind
 from schemas.errors import ErrorCode, InputError, Problem
 from schemas.validation import check_input, check_size
@@ -59,7 +59,6 @@ async def submit_form(
     async def record(session: AsyncSession, run_id: str, lead_id: str | None) -> None:
         if lead_id is None:
             raise AssertionError("a submission always has a lead")
-        await pass_gate(session, workspace, stored.definition, TriggerKind.FORM, form=form)
         await leads.add_event(
             session,
             workspace,
@@ -82,6 +81,7 @@ async def submit_form(
             key=f"form:{form}:{idempotency_key}" if idempotency_key else None,
             fingerprint=idempotency.fingerprint("form", form, body.model_dump(mode="json")),
             recording=record,
+            gate=Gate(TriggerKind.FORM, form),
             waits=True,
         )
     )
