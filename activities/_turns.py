@@ -77,8 +77,14 @@ async def take_turn(
     for place, choice in enumerate(question.choices):
         seconds = (deadline - loop.time()) / (len(question.choices) - place)
         try:
-            endpoint = await resolve(choice, scope)
-            return await turn.ask(endpoint, max(seconds, 0.0))
+            if seconds <= 0:
+                # What has been answered so far is stored: another attempt goes on from there.
+                raise ActionError(
+                    f"no time was left to ask {choice.model}",
+                    code=ErrorCode.STEP_TIMEOUT,
+                    hint="give the step a longer 'timeout'",
+                )
+            return await turn.ask(await resolve(choice, scope), seconds)
         except ActionError as error:
             if error.code not in _PASSED_ON:
                 raise

@@ -144,8 +144,6 @@ async def ai(params: AiParams, context: ActionContext) -> AiResult:
     RATE_LIMITED where a budget has no room, before the call; INVALID_INPUT for a request the
     provider refuses. The model's words are data: never a definition, never an expression.
     """
-    # From here: the import of the vendors' libraries, at a worker's first step, is not the model's.
-    await load_backend()
     deadline = asyncio.get_running_loop().time() + context.budget
     question = _question(params, context.services.ai.default_model)
     first = await take_turn(question, context, deadline=deadline)
