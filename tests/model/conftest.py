@@ -24,7 +24,11 @@ async def stage() -> AsyncIterator[Stage]:
         # The probes fail by the thousand, and are meant to.
         logger.setLevel(logging.ERROR)
     found = Stage()
-    yield found
-    await found.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # The SDK gives up a workflow that does not yield for two seconds, which on a busy machine
+        # says nothing; one that never yields gets no answer.
+        patch.setenv("TEMPORAL_DEBUG", "1")
+        yield found
+        await found.close()
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
