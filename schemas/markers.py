@@ -6,13 +6,14 @@ has read may hold: whatever else is rendered is refused if it does, so that nobo
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from schemas.errors import ExpressionError
 
 # U+FDD0, reserved for internal use: it has no meaning in text that is interchanged.
 DELIMITER: Final = "\ufdd0"
+_NESTED = (dict, list)
 _NAME = r"[A-Za-z][A-Za-z0-9_]{0,62}"
 _EXPRESSION = re.compile(rf"secrets\.({_NAME})")
 _MARKER = re.compile(rf"{DELIMITER}secrets\.({_NAME}){DELIMITER}")
@@ -40,13 +41,24 @@ def refuse_markers(text: str) -> str:
 
 
 def holds_markers(value: Any) -> bool:
-    """Tell whether any text inside a value holds the delimiter."""
+    """Tell whether any text inside JSON data holds the delimiter.
+
+    Every attempt of every action asks it, so that it is written for speed.
+    """
     if isinstance(value, str):
         return DELIMITER in value
-    if isinstance(value, Mapping):
-        return any(holds_markers(one) for pair in value.items() for one in pair)
-    if isinstance(value, list):
-        return any(holds_markers(one) for one in value)
+    if isinstance(value, dict):
+        return _any_holds(value) or _any_holds(value.values())
+    return isinstance(value, list) and _any_holds(value)
+
+
+def _any_holds(values: Iterable[Any]) -> bool:
+    for one in values:
+        if isinstance(one, str):
+            if DELIMITER in one:
+                return True
+        elif isinstance(one, _NESTED) and holds_markers(one):
+            return True
     return False
 
 
