@@ -143,10 +143,15 @@ class Stand:
 
     # -- API ---------------------------------------------------------------------------------
 
-    async def start_api(self) -> None:
+    def spawn_api(self, **settings: str) -> Child:
+        """Start `sojourn api`."""
+        self.api_process = self._spawn("api", settings)
+        return self.api_process
+
+    async def start_api(self, **settings: str) -> None:
         """Start `sojourn api` and wait until it answers."""
         assert self.api_process is None, "one API at a time"
-        self.api_process = child = self._spawn("api", {})
+        child = self.spawn_api(**settings)
 
         async def answers() -> bool:
             assert child.running, child.tail(30)
