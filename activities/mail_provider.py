@@ -16,6 +16,8 @@ from activities.vault import Connection
 from schemas.errors import ErrorCode
 
 ENTRY_POINTS = "sojourn.mail_providers"
+# The kinds of connection that can send mail.
+KINDS = ("smtp", "gmail", "mail")
 # Providers that are kept, with the tokens and connections that they hold.
 _KEPT = 100
 
@@ -57,10 +59,11 @@ Factory = Callable[[Connection, httpx2.AsyncClient], MailProvider]
 
 
 class MailProviders:
-    """The providers of this process by kind of connection: `smtp`, `gmail`, and installed ones.
+    """The providers of this process: `smtp`, `gmail`, and installed ones.
 
     An entry point of the group `sojourn.mail_providers` names a function that is given the
-    connection and the guarded HTTP client; its own name is the kind.
+    connection and the guarded HTTP client. A connection of kind `mail` says the entry point's name
+    in its `provider`.
     """
 
     def __init__(self, client: Callable[[], httpx2.AsyncClient]) -> None:
@@ -70,21 +73,23 @@ class MailProviders:
         self._factories: dict[str, Factory] | None = None
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of connection that can send mail."""
+    def names(self) -> tuple[str, ...]:
+        """The providers' names."""
         return tuple(self._load())
 
     def of(self, connection: Connection) -> MailProvider:
         """Give the provider of a connection: the same one as long as the connection is unchanged.
 
-        Raises ActionError INVALID_INPUT for a kind that sends no mail.
+        Raises ActionError INVALID_INPUT for a provider that is not installed.
         """
-        factory = self._load().get(connection.kind)
+        name = connection.config["provider"] if connection.kind == "mail" else connection.kind
+        factory = self._load().get(name)
         if factory is None:
             raise ActionError(
-                f"no mail can be sent over a connection of kind {connection.kind}",
+                f"there is no mail provider named {name!r}",
                 code=ErrorCode.INVALID_INPUT,
                 retryable=False,
+                hint=f"installed are: {', '.join(self.names)}",
             )
         parts = [connection.kind, connection.name, connection.config, connection.secrets]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()

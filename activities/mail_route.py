@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from activities._smtp import SmtpProvider
-from activities.mail_provider import MailProvider
+from activities.mail_provider import KINDS, MailProvider
 from activities.services import Services
 from schemas.mail import MailPolicy
 
@@ -30,14 +30,13 @@ async def route_of(services: Services, workspace: str, connection: str | None) -
     config = services.mail
     if connection is None:
         return MailRoute("", SmtpProvider(config), config.from_address, None, config.policy)
-    providers = services.mail_providers
-    found = await services.vault.connection(workspace, connection, *providers.kinds)
+    found = await services.vault.connection(workspace, connection, *KINDS)
     policy = MailPolicy.model_validate(
         {name: found.config[name] for name in MailPolicy.model_fields if name in found.config}
     )
     return MailRoute(
         name=found.name,
-        provider=providers.of(found),
+        provider=services.mail_providers.of(found),
         from_address=found.config.get("from_address")
         or found.config.get("user")
         or config.from_address,

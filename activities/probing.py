@@ -17,6 +17,7 @@ import httpx2
 from activities._ssrf import is_never, system_resolver
 from activities.errors import ActionError
 from activities.http_auth import credentials, joined
+from activities.mail_provider import MailProviders
 from activities.masking import masking
 from activities.vault import Connection
 from schemas.errors import SojournError
@@ -61,6 +62,7 @@ class Prober:
         self._deadline = deadline
         self._kinds: dict[str, Callable[[Connection], Awaitable[str]]] = {
             "smtp": self._smtp,
+            "mail": self._other_mail,
             "imap": self._imap,
             "http": self._web,
             "gmail": self._gmail,
@@ -95,6 +97,10 @@ class Prober:
             return False, f"the connection failed: {type(error).__name__}: {error}"
 
     # -- mail ----------------------------------------------------------------------------------
+
+    async def _other_mail(self, connection: Connection) -> str:
+        MailProviders(self._http).of(connection)
+        return "the provider is installed; only a mail would tell more"
 
     async def _smtp(self, connection: Connection) -> str:
         config, password = connection.config, connection.secrets.get("password")

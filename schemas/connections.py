@@ -118,6 +118,26 @@ class GmailSecrets(ConnectionSecrets):
     service_account: SecretText | None = None
 
 
+class OtherMailConfig(ConnectionConfig, MailPolicy):
+    """A mail provider that is installed beside Sojourn; `options` are its own."""
+
+    provider: Annotated[str, Field(pattern=CONNECTION_NAME)] = Field(
+        description="the name of its entry point"
+    )
+    from_address: Line | None = Field(default=None, description="`Name <address>`")
+    reply_to: Line | None = None
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=50)
+
+
+class OtherMailSecrets(ConnectionSecrets):
+    """What a mail provider may need; each takes what it knows."""
+
+    api_key: SecretLine | None = None
+    api_secret: SecretLine | None = None
+    token: SecretLine | None = None
+    password: SecretLine | None = None
+
+
 class ImapConfig(ConnectionConfig):
     """A mailbox that is read for replies and bounces."""
 
@@ -230,6 +250,14 @@ class GmailConnection(Strict):
     secrets: GmailSecrets | None = None
 
 
+class OtherMailConnection(Strict):
+    """Sends mail over an installed provider."""
+
+    kind: Literal["mail"]
+    config: OtherMailConfig
+    secrets: OtherMailSecrets | None = None
+
+
 class ImapConnection(Strict):
     """Reads a mailbox."""
 
@@ -282,6 +310,7 @@ class WebhookConnection(Strict):
 AnyConnection = Annotated[
     SmtpConnection
     | GmailConnection
+    | OtherMailConnection
     | ImapConnection
     | HttpConnection
     | OpenAiConnection
@@ -290,7 +319,9 @@ AnyConnection = Annotated[
     | WebhookConnection,
     Field(discriminator="kind"),
 ]
-KINDS: Final = ("smtp", "gmail", "imap", "http", "openai", "anthropic", "google", "webhook")
+KINDS: Final = (
+    "smtp", "gmail", "mail", "imap", "http", "openai", "anthropic", "google", "webhook"
+)  # fmt: skip
 
 
 def given_secrets(connection: AnyConnection) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from api.models.common import Closed
 from schemas.connections import SecretText
 
-Kind = Literal["smtp", "gmail", "imap", "http", "openai", "anthropic", "google", "webhook"]
+Kind = Literal["smtp", "gmail", "mail", "imap", "http", "openai", "anthropic", "google", "webhook"]
 
 
 class LastTest(BaseModel):

@@ -25,6 +25,7 @@ from activities.vault import Connection
 from db import connections
 from db.leads import Lead
 from dev.ports import any_port
+from schemas.connections import OtherMailConnection
 from tests.integration.activities.conftest import KEYRING, Step
 
 if TYPE_CHECKING:
@@ -260,13 +261,14 @@ async def test_a_provider_that_somebody_else_has_installed(
     monkeypatch.syspath_prepend(str(tmp_path))
     context = step()
     services = replace(context.services)
-    providers = services.mail_providers
-    assert providers.kinds == ("smtp", "gmail", "pigeon")
+    assert services.mail_providers.names == ("smtp", "gmail", "pigeon")
     name = f"pigeon-{uuid4().hex[:8]}"
-    config = {"from_address": "loft@example.com"}
+    given = {"provider": "pigeon", "from_address": "loft@example.com", "options": {"speed": 80}}
+    connection = OtherMailConnection.model_validate({"kind": "mail", "config": given})
+    config = connection.config.model_dump(mode="json")
     async with database.session() as session:
         await connections.put(
-            session, "default", name, kind="pigeon", config=config, secrets={}, keyring=KEYRING
+            session, "default", name, kind="mail", config=config, secrets={}, keyring=KEYRING
         )
     there = replace(context, services=services)
     result = await send(there, name, to=["ada@example.com", "bob@example.com"])
@@ -284,5 +286,5 @@ def test_providers_are_kept_while_their_connection_is_the_same() -> None:
     first = providers.of(Connection("a", "smtp", config, {}))
     assert providers.of(Connection("a", "smtp", dict(config), {})) is first
     assert providers.of(Connection("a", "smtp", config, {"password": "other"})) is not first
-    with pytest.raises(ActionError, match="kind imap"):
-        providers.of(Connection("a", "imap", {}, {}))
+    with pytest.raises(ActionError, match="no mail provider named 'owl'"):
+        providers.of(Connection("a", "mail", {"provider": "owl"}, {}))
