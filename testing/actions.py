@@ -14,6 +14,7 @@ from activities.execution import application_error
 from activities.registry import Action, Registry
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
+from schemas.markers import names_in, resolved
 from schemas.policies import Retry
 from schemas.run import Lead
 from schemas.validation import check_input
@@ -51,6 +52,8 @@ def _attempts(entry: Action, world: World, step: StepContext, params: Any) -> di
     steps beside it.
     """
     retry = Retry.model_validate(step.retry)
+    # A case has no secrets: a word stands for each, which fits where the value would.
+    params = resolved(params, {name: f"secret-{name}" for name in names_in(params)})
     number = 0
     while True:
         number += 1
