@@ -21,15 +21,14 @@ from activities.services import Services
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
-from db.sealing import KeyRing
 from dev.mailbox import Mailbox
 from schemas.actions import Catalogue
+from tests.kit.mailing import KEYRING, PUBLIC_URL
 from workflows.gateway import Gateway
 from workflows.worker_options import build_worker
 
 QUEUE = "mail-runs"
 API_KEY = "mail-key-0123456789"
-KEYRING = KeyRing({"k1": b"0123456789abcdef0123456789abcdef"})
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +37,7 @@ async def mailing(
     client: Client, services: Services, database: Database, catalogue: Catalogue
 ) -> AsyncIterator[AsyncClient]:
     """A client of an API, and a worker, that recipients reach and that have keys."""
-    url = "https://mail.example.com"
+    url = PUBLIC_URL
     own = replace(services, mail=replace(services.mail, public_url=url), keyring=KEYRING)
     app = create_app(
         database=database,
@@ -144,7 +143,7 @@ async def test_the_rate_of_a_connection_is_held(
     to = f"rate-{uuid4().hex[:8]}@example.com"
     mail = {"to": to, "subject": "News", "text": "x", "connection": connection}
     name = await publish(mailing, [{"id": "send", "type": "email", "with": mail}])
-    room = asyncio.Semaphore(8)
+    room = asyncio.Semaphore(3)
 
     async def begin() -> str:
         async with room:

@@ -12,14 +12,11 @@ from activities.context import ActionContext
 from activities.services import Services
 from db import leads
 from db.ids import new_id
-from db.sealing import KeyRing
 from schemas.actions import StepContext
+from tests.kit.mailing import KEYRING, PUBLIC_URL
 
 if TYPE_CHECKING:
     from db.engine import Database
-
-PUBLIC_URL = "https://mail.example.com"
-KEYRING = KeyRing({"k1": b"0123456789abcdef0123456789abcdef"})
 
 Step = Callable[..., ActionContext]
 

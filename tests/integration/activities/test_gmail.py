@@ -26,7 +26,8 @@ from db import connections
 from db.leads import Lead
 from dev.ports import any_port
 from schemas.connections import OtherMailConnection
-from tests.integration.activities.conftest import KEYRING, Step
+from tests.integration.activities.conftest import Step
+from tests.kit.mailing import KEYRING
 
 if TYPE_CHECKING:
     from db.engine import Database
