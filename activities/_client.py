@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLContext
-from typing import Any
+from typing import Any, NoReturn
 
 import h11
 import httpcore2
@@ -180,3 +180,13 @@ def guarded_client(
 @cache
 def _default_context() -> SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
+
+
+class _Closed(httpx2.BaseTransport):
+    def handle_request(self, request: httpx2.Request) -> NoReturn:
+        raise httpx2.UnsupportedProtocol(f"no synchronous request to {request.url.host}")
+
+
+def closed_client() -> httpx2.Client:
+    """Build a client that refuses every request, for an SDK that asks for a synchronous one."""
+    return httpx2.Client(transport=_Closed(), trust_env=False)

@@ -1,21 +1,15 @@
 """Google's SDK over our guarded client."""
 
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
 from google.genai.client import Client
 from google.genai.types import HttpOptions
 
+from activities._client import closed_client
+
 _GOOGLE_URL = "https://generativelanguage.googleapis.com"
-
-
-class _Closed(httpx2.BaseTransport):
-    """The transport of the SDK's second, synchronous client: nothing may leave by it."""
-
-    def handle_request(self, request: httpx2.Request) -> NoReturn:
-        """Refuse every request."""
-        raise httpx2.UnsupportedProtocol(f"no synchronous request to {request.url.host}")
 
 
 # The SDK loads certificates for each client it makes, tens of milliseconds of the event loop.
@@ -25,7 +19,7 @@ def google_client(http: httpx2.AsyncClient, api_key: str, base_url: str | None) 
     options: dict[str, Any] = {
         # Always ours: without one the SDK reads the environment.
         "base_url": base_url or _GOOGLE_URL,
-        "httpx_client": httpx2.Client(transport=_Closed(), trust_env=False),
+        "httpx_client": closed_client(),
         "httpx_async_client": http,
     }
     return Client(vertexai=False, api_key=api_key, http_options=HttpOptions(**options))

@@ -279,6 +279,8 @@ def test_the_worker_gets_every_activity(
         "open_run",
         "open_batch",
         "subscribe",
+        "order_scheduled",
+        "prune",
     }
 
 
