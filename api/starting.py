@@ -36,7 +36,7 @@ from schemas.errors import (
     UnavailableError,
 )
 from schemas.run import REVISION, Lead, RunStart, RunStatus
-from schemas.validation import check_input, check_size
+from schemas.validation import check_size
 from workflows.gateway import Gateway
 
 _log = structlog.get_logger(__name__)
@@ -229,7 +229,6 @@ class Starter:
         given = order.input
         if order.tracking and "tracking" in definition.input.get("properties", {}):
             given = {**given, "tracking": order.tracking}
-        check_input(definition.input, given)
         counted = admission.rates_of(order.definition, definition.limits, config.caps)
         if counted and not order.waits:
             await self._count(session, order.definition, counted)

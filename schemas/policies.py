@@ -116,7 +116,7 @@ class Limits(Strict):
             raise ValueError("'singleton' is a 'concurrency' of one run; set only one of them")
         return self
 
-    def keys(self) -> list[tuple[str, str]]:
+    def key_sources(self) -> list[tuple[str, str]]:
         """Give the field path and the source of every key."""
         found = {
             "concurrency.key": self.concurrency and self.concurrency.key,

@@ -112,7 +112,7 @@ class _Walk:
         """Check the keys of flow control: they are evaluated before there is a run."""
         why = "the keys of 'limits' decide whether there is a run"
         before = replace(empty, hidden=("steps", "vars", "run", "lead"), why=why)
-        for path, key in self.definition.limits.keys():
+        for path, key in self.definition.limits.key_sources():
             self.checks.expression(key, Place(f"limits.{path}"), before)
 
     def _list(self, steps: list[Step], path: str, scope: Scope) -> _List:
