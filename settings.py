@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     ai_breaker_open: float = Field(default=30.0, gt=0)
     ai_breaker_probes: int = Field(default=1, ge=1)
 
+    code_enabled: bool = True
+
     timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
     max_cached_workflows: int = Field(default=1000, ge=0)
     # The interpreter is the only workflow code and the tests run it sandboxed: see worker_options.
@@ -263,6 +265,7 @@ class Settings(BaseSettings):
                 max_tokens=self.ai_max_tokens,
             ),
             ai_keep=self.ai_keep,
+            code_enabled=self.code_enabled,
         )
 
 

@@ -18,7 +18,7 @@ import activities
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.services import Services
-from schemas.actions import ActionSpec
+from schemas.actions import ActionSpec, ParameterCheck
 from schemas.policies import DEFAULT_TIMEOUT
 from schemas.steps import CONTROL_KINDS
 
@@ -56,6 +56,7 @@ class Action:
     result: type[BaseModel]
     timeout: timedelta
     cancellable: bool
+    check: ParameterCheck | None = None
 
     def spec(self) -> ActionSpec:
         """Give the catalogue entry, with JSON Schemas made from the models."""
@@ -65,17 +66,23 @@ class Action:
             params=self.params.model_json_schema(by_alias=True, mode="validation"),
             result=self.result.model_json_schema(by_alias=True, mode="serialization"),
             timeout=self.timeout,
+            check=self.check,
         )
 
 
 def action(
-    name: str, *, timeout: timedelta = DEFAULT_TIMEOUT, cancellable: bool = False
+    name: str,
+    *,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    cancellable: bool = False,
+    check: ParameterCheck | None = None,
 ) -> Callable[[_F], _F]:
     """Declare `async def f(params: Params, context: ActionContext) -> Result` as an action.
 
     Both models give the JSON Schemas; the function's first docstring line is the summary.
     `timeout` is the default of one attempt, a `cancellable` one is
-    cut off when the run is cancelled, any other comes to its end first.
+    cut off when the run is cancelled, any other comes to its end first. `check` judges a step's
+    parameters when its definition is published, beyond their schema.
     Raises TypeError for a function of another shape.
     """
 
@@ -100,6 +107,7 @@ def action(
             result=hints["return"],
             timeout=timeout,
             cancellable=cancellable,
+            check=check,
         )
         setattr(function, _MARK, declared)
         return function

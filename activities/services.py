@@ -9,6 +9,7 @@ import httpx2
 
 from activities._ai_config import AiConfig
 from activities._client import GuardedClient, guarded_client
+from activities._sandbox import Sandbox
 from activities._ssrf import TargetPolicy
 from activities.vault import Vault
 from db.engine import Database
@@ -106,6 +107,7 @@ class Services:
     ai: AiConfig = field(default_factory=AiConfig)
     keyring: KeyRing | None = None
     ai_keep: Keep = Keep.FULL
+    code_enabled: bool = True
 
     @cached_property
     def vault(self) -> Vault:
@@ -119,6 +121,11 @@ class Services:
         from activities.mail_provider import MailProviders
 
         return MailProviders(lambda: self.http)
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """The processes of code steps."""
+        return Sandbox()
 
     @cached_property
     def http_policy(self) -> TargetPolicy:
@@ -147,6 +154,9 @@ class Services:
             client = self.__dict__.pop(name, None)
             if isinstance(client, httpx2.AsyncClient):
                 await client.aclose()
+        sandbox = self.__dict__.pop("sandbox", None)
+        if isinstance(sandbox, Sandbox):
+            await sandbox.aclose()
 
 
 def _origin(url: str) -> tuple[str, int]:

@@ -1,8 +1,8 @@
 """What the language knows of an action: its name, schemas and defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, Field
 
@@ -10,14 +10,29 @@ from schemas.durations import Duration
 from schemas.policies import DEFAULT_TIMEOUT
 
 
+class ParameterFault(NamedTuple):
+    """What an action itself says against a step's parameters; `name` is the parameter's."""
+
+    name: str
+    message: str
+    hint: str | None = None
+
+
+ParameterCheck = Callable[[Mapping[str, Any]], Iterable[ParameterFault]]
+
+
 class ActionSpec(BaseModel):
-    """One entry of the action catalogue; `params` and `result` are JSON Schemas."""
+    """One entry of the action catalogue; `params` and `result` are JSON Schemas.
+
+    `check` judges a step's `with` beyond its schema, expressions unrendered.
+    """
 
     name: str
     summary: str
     params: dict[str, Any]
     result: dict[str, Any]
     timeout: Duration = Field(default=DEFAULT_TIMEOUT, description="of one attempt")
+    check: ParameterCheck | None = Field(default=None, exclude=True, repr=False)
 
 
 class Catalogue(Protocol):

@@ -47,3 +47,6 @@ def _check(path: str, step: ActionStep, spec: ActionSpec) -> Iterator[Problem]:
             for problem in error.problems:
                 place = ".".join(filter(None, (f"{path}.with.{name}", problem.path)))
                 yield refused(Rule.BAD_PARAMETER, place, problem.message, problem.hint)
+    for fault in spec.check(step.with_) if spec.check is not None else ():
+        place = f"{path}.with.{fault.name}"
+        yield refused(Rule.BAD_PARAMETER, place, fault.message, fault.hint)
