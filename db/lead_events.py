@@ -48,6 +48,7 @@ class LeadEvent(SQLModel, table=True):
     __table_args__ = (
         sa.Index("ix_lead_events_lead", "lead_id", "kind", "at"),
         sa.Index("ix_lead_events_created", "lead_id", "created_at", "id"),
+        sa.Index("ix_lead_events_kind", "workspace", "kind", "at", postgresql_include=["lead_id"]),
         sa.Index(
             "uq_lead_events_key",
             "lead_id",

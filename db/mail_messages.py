@@ -55,6 +55,7 @@ class MailMessage(SQLModel, table=True):
             postgresql_where=sa.text("lead_id IS NOT NULL"),
         ),
         sa.Index(None, "workspace", "created_at", "id"),
+        sa.Index("ix_mail_messages_definition", "workspace", "definition", "created_at"),
         sa.Index("ix_mail_messages_run", "run_id"),
         sa.Index("ix_mail_messages_to", "workspace", "to_address", "created_at"),
     )

@@ -37,6 +37,7 @@ _COLUMNS: dict[str, str] = {
     "duration_ms": "bigint",
     "until": "timestamptz",
     "note": "text",
+    "choice": "text",
 }
 _JSON = frozenset({"input", "output", "error"})
 _KEEP = frozenset({"input", "started_at"})
@@ -238,6 +239,7 @@ def _row(step: StepRecord) -> dict[str, Any]:
         "duration_ms": duration,
         "until": step.until,
         "note": clean_text(step.note),
+        "choice": clean_text(step.choice),
     }
 
 

@@ -12,9 +12,29 @@ from schemas.run import StepStatus
 
 
 class RunStep(SQLModel, table=True):
-    """One step of a run. `position` grows in the order in which the steps first appeared."""
+    """One step of a run. `position` grows in the order in which the steps first appeared.
+
+    `choice` is the way that it took: a split's variant, a condition's or a switch's branch.
+    """
 
     __tablename__ = "run_steps"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = (
+        sa.Index(
+            "ix_run_steps_waiting",
+            "run_id",
+            postgresql_include=["id", "type", "until", "started_at"],
+            postgresql_where=sa.text("status = 'waiting'"),
+        ),
+        sa.Index(
+            "ix_run_steps_split",
+            "workspace",
+            "id",
+            "choice",
+            "run_id",
+            postgresql_include=["started_at"],
+            postgresql_where=sa.text("type = 'split' AND choice IS NOT NULL"),
+        ),
+    )
 
     run_id: str = Field(primary_key=True, foreign_key="runs.id", ondelete="CASCADE")
     path: str = Field(primary_key=True)
@@ -34,6 +54,7 @@ class RunStep(SQLModel, table=True):
     duration_ms: int | None = Field(default=None, sa_type=sa.BigInteger)
     until: datetime | None = None
     note: str | None = None
+    choice: str | None = None
 
 
 async def steps(

@@ -295,6 +295,7 @@ class StepRecord(BaseModel):
     finished_at: datetime | None = None
     until: datetime | None = None
     note: str | None = None
+    choice: str | None = Field(default=None, description="a split's variant, a condition's way")
 
 
 class Projection(BaseModel):
