@@ -9,6 +9,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import clean_text, dump_json, now
+from db.dead_letters import DEAD, LETTER_SQL, SETTLE_SQL, Ended, letter_parameters, run_ended
 from db.event_waits import close_run
 from db.run_steps import RunStep
 from db.run_table import OPEN, Run
@@ -54,7 +55,7 @@ UPDATE runs SET
     updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
 WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
     AND seq <= CAST(:seq AS integer) AND status IN ({_OPEN_LIST})
-RETURNING id
+RETURNING id, workspace, definition, version, parent_run_id, redrive_of
 """  # noqa: S608 - constants of this module
 
 
@@ -99,8 +100,17 @@ def _statement(*parts: str) -> sa.TextClause:
 _RUN_ONLY = sa.text(_UPDATE)
 _RUN_AND_STEPS = _statement(_with_steps())
 _RUN_STEPS_AND_WAITS = _statement(_with_steps(), _CLOSE_STEPS)
-_END = _statement(_CLOSE_WAITS)
-_END_AND_STEPS = _statement(_with_steps(), _CLOSE_WAITS)
+# By whether there are steps, and whether the run failed for good.
+_ENDS = {
+    (steps, dead): _statement(
+        *([_with_steps()] if steps else []),
+        _CLOSE_WAITS,
+        SETTLE_SQL,
+        *([LETTER_SQL] if dead else []),
+    )
+    for steps in (False, True)
+    for dead in (False, True)
+}
 
 
 async def project(
@@ -132,9 +142,12 @@ async def project(
         "finished_at": moment if projection.status.terminal else None,
     }
     ends = projection.status.terminal
-    statement = _END if ends else _RUN_ONLY
+    dead = projection.status in DEAD
+    statement = _ENDS[bool(projection.steps), dead] if ends else _RUN_ONLY
+    if dead:
+        parameters |= letter_parameters(projection.error)
     if projection.steps:
-        statement = _END_AND_STEPS if ends else _RUN_AND_STEPS
+        statement = statement if ends else _RUN_AND_STEPS
         parameters["base"] = projection.seq * _STRIDE
         # ON CONFLICT may touch a row once only: of two records of one step the later counts.
         rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
@@ -179,7 +192,7 @@ async def close(
     """Give an open run the final `status` that Temporal reports; False if it was closed before.
 
     For runs that could not say so themselves (terminated, timed out). Their open steps become
-    cancelled.
+    cancelled, and what failed for good a dead letter.
     """
     if not status.terminal:
         raise ValueError(f"{status} is not a final status")
@@ -201,10 +214,13 @@ async def close(
             updated_at=now(),
             checked_at=now(),
         )
+        .returning(*(getattr(Run, name) for name in Ended.__dataclass_fields__))
         .execution_options(synchronize_session=False)
     )
-    if (await session.exec(closing)).rowcount == 0:
+    ended = (await (await session.connection()).execute(closing)).mappings().first()
+    if ended is None:
         return False
+    await run_ended(session, Ended(**ended), status, error)
     open_steps = (
         sa.update(RunStep)
         .where(

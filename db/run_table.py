@@ -35,6 +35,8 @@ class Run(SQLModel, table=True):
     start was counted by the rates. `trigger_id` is of the trigger that ordered it.
     `parent_path` is the step of the run above that started it, `each[200]` for a batch of items.
     `temporal_run_id` is the first execution's id, `ended_by` that of the one that wrote the end.
+    `redrive_of` is the dead letter that it was re-driven from, `resumes_from` the run whose
+    finished results it begins with.
     A trigger refuses to change a final status.
     """
 
@@ -117,6 +119,8 @@ class Run(SQLModel, table=True):
     rated: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     parent_run_id: str | None = None
     parent_path: str | None = None
+    redrive_of: str | None = None
+    resumes_from: str | None = None
     priority: int = 3
     seq: int = 0
     waiting_for: str | None = None

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import audit, events, triggers
+from db import audit, dead_letters, events, triggers
 from db.base import clean_text, now
 from db.events import Published
 from db.ids import new_id
@@ -142,6 +142,14 @@ async def take(
             raise
         stored.status = DeliveryStatus.FAILED
         stored.error = clean_text(f"{error.code}: {error.message}"[:1000])
+        await dead_letters.keep_delivery(
+            session,
+            trigger.workspace,
+            trigger.definition,
+            stored.id,
+            code=error.code,
+            message=error.message,
+        )
     if stored.status is not DeliveryStatus.IGNORED:
         await triggers.note(session, trigger, stored.error)
     session.add(stored)
@@ -179,6 +187,7 @@ async def replay(
     forward = await _act(session, trigger, config, row, _names(row), correlation_id, mark)
     run_id = row.run_id
     row.run_id, row.status, row.error = first or run_id, DeliveryStatus.ACCEPTED, None
+    await dead_letters.delivery_replayed(session, row.id, run_id, actor=actor)
     audit.add(
         session,
         workspace,

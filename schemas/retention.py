@@ -62,6 +62,8 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("ai_cache", "ai_cache", "expires_at", 1, "cached answers, from their expiry on"),
     Subject("ai_results", "ai_results", "expires_at", 1, "answers of steps, from their expiry on"),
     Subject("ai_usage", "ai_usage", "at", None, "tokens and money spent, call by call"),
+    Subject("dead_letters", "dead_letters", "created_at", 90, "what failed for good"),
+    Subject("bulk_jobs", "bulk_jobs", "created_at", 90, "bulk jobs with what became of each item"),
     Subject("audit", "audit_entries", "created_at", 365, "who did what", least=30),
 )
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
