@@ -7,6 +7,10 @@ from activities.mail_provider import KINDS, MailProvider
 from activities.services import Services
 from schemas.mail import MailPolicy
 
+# Seconds over which a minute's mails are spread: timers are late by parts of a second or two, and
+# yet no minute may see more mails than the rate says.
+_SPREAD = 62.5
+
 
 @dataclass(frozen=True, slots=True)
 class MailRoute:
@@ -20,9 +24,9 @@ class MailRoute:
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two mails; None without a rate."""
+        """Seconds between the places of two mails; None without a rate."""
         rate = self.policy.rate_per_minute
-        return None if rate is None else 60 / rate
+        return None if rate is None else _SPREAD / rate
 
 
 async def route_of(services: Services, workspace: str, connection: str | None) -> MailRoute:
