@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -69,8 +70,9 @@ def build_app(
                 await loop
         await services.aclose()
 
-    registry = load()
     services = settings.services(database)
+    functions = services.functions
+    registry = load({"function": partial(functions.find_faults, settings.workspace)})
     config = ApiConfig(
         api_key=key,
         workspace=settings.workspace,
@@ -82,6 +84,7 @@ def build_app(
         render_metrics=telemetry.render,
         ai_keep=settings.ai_keep,
         ai_daily=settings.ai_daily,
+        masking=settings.masking,
     )
     app = create_app(
         database=database,
@@ -91,6 +94,7 @@ def build_app(
         lifespan=lifespan,
         simulator=_simulator(registry),
         keyring=settings.keyring,
+        functions=functions,
         prober=Prober(lambda: services.http, lambda: services.ai_http),
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)

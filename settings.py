@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.client import TLSConfig
 
+from activities.functions import Functions
 from activities.services import AiConfig, HttpConfig, MailConfig, Services
 from db.admission import Caps
 from db.ai_breakers import Thresholds
@@ -21,6 +22,7 @@ from schemas.durations import parse_duration
 from schemas.errors import InputError
 from schemas.keeping import Keep
 from schemas.mail import MailPolicy
+from schemas.masking import Masking
 
 NotNegative = Annotated[Decimal, Field(ge=0)]
 
@@ -117,6 +119,8 @@ class Settings(BaseSettings):
     ai_breaker_probes: int = Field(default=1, ge=1)
 
     code_enabled: bool = True
+    # module, or module@workspace
+    function_modules: Annotated[list[str], NoDecode] = []
 
     timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
     max_cached_workflows: int = Field(default=1000, ge=0)
@@ -135,6 +139,7 @@ class Settings(BaseSettings):
         "http_allow_ports",
         "ai_allow_cidrs",
         "ai_allow_ports",
+        "function_modules",
         "mail_tracking",
         mode="before",
     )
@@ -221,6 +226,11 @@ class Settings(BaseSettings):
         return Allowance(usd=self.ai_budget_daily, tokens=self.ai_tokens_daily)
 
     @property
+    def masking(self) -> Masking:
+        """What hides secrets in logs; addresses are hashed under the database's URL."""
+        return Masking(self.database_url.get_secret_value())
+
+    @property
     def caps(self) -> Caps:
         """What the workspace may start, over all its definitions."""
         return Caps(open_runs=self.max_open_runs, starts_per_minute=self.max_starts_per_minute)
@@ -265,7 +275,9 @@ class Settings(BaseSettings):
                 max_tokens=self.ai_max_tokens,
             ),
             ai_keep=self.ai_keep,
+            masking=self.masking,
             code_enabled=self.code_enabled,
+            functions=Functions.load(self.function_modules),
         )
 
 

@@ -149,20 +149,13 @@ class _Writer:
         self._take(1)
         if depth > MAX_DEPTH:
             raise _no_json(f"it is nested deeper than {MAX_DEPTH} levels")
-        # Exact types: an instance of a class of the program's is none of these.
         match value:
             case None | bool():
                 return value
             case str():
                 return self._text(value)
-            case int():
-                if not -(2**63) <= value < 2**63:
-                    raise _no_json("an integer does not fit into 64 bits")
-                return value
-            case float():
-                if not math.isfinite(value):
-                    raise _no_json(f"{value} is no JSON number")
-                return value
+            case int() | float():
+                return _number(value)
             case date():
                 return value.isoformat()
             case list() | tuple():
@@ -182,6 +175,15 @@ class _Writer:
         if not isinstance(key, str):
             raise _no_json(f"a dict's key is {type(key).__name__}, not a text")
         return self._text(key)
+
+
+def _number(value: float) -> float:
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise _no_json("an integer does not fit into 64 bits")
+    elif not math.isfinite(value):
+        raise _no_json(f"{value} is no JSON number")
+    return value
 
 
 def _no_json(why: str) -> ActionError:

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -118,8 +118,14 @@ def action(
 class Registry:
     """Every action known to this process; implements `schemas.actions.Catalogue`."""
 
-    def __init__(self, actions: Iterable[Action]) -> None:
-        """Collect the actions; raises ValueError for a name that is taken."""
+    def __init__(
+        self, actions: Iterable[Action], checks: Mapping[str, ParameterCheck] | None = None
+    ) -> None:
+        """Collect the actions; raises ValueError for a name that is taken.
+
+        `checks` judge the parameters of actions, by name, beside what they say themselves.
+        """
+        checks = checks or {}
         self._actions: dict[str, Action] = {}
         for entry in sorted(actions, key=lambda entry: entry.name):
             taken = self._actions.get(entry.name)
@@ -127,7 +133,8 @@ class Registry:
                 raise ValueError(f"two actions are named {entry.name!r}")
             if entry.name in CONTROL_KINDS or entry.name in INTERNAL:
                 raise ValueError(f"{entry.name!r} is a word of the language, not free for actions")
-            self._actions[entry.name] = entry
+            check = checks.get(entry.name, entry.check)
+            self._actions[entry.name] = replace(entry, check=check)
 
     @cached_property
     def _specs(self) -> Mapping[str, ActionSpec]:
@@ -178,10 +185,10 @@ def _activity(entry: Action, services: Services) -> Callable[..., Any]:
     return run
 
 
-def load() -> Registry:
+def load(checks: Mapping[str, ParameterCheck] | None = None) -> Registry:
     """Find all actions: this package's modules, then the entry points `sojourn.actions`.
 
-    An entry point names an action function or a module of them.
+    An entry point names an action function or a module of them; `checks` as for Registry.
     """
     found: list[Action] = []
     for module in pkgutil.iter_modules(activities.__path__):
@@ -194,7 +201,7 @@ def load() -> Registry:
         if not declared:
             raise TypeError(f"entry point {point.name!r} ({point.value}) holds no @action function")
         found += declared
-    return Registry(found)
+    return Registry(found, checks)
 
 
 def _actions_of(holder: Any) -> list[Action]:

@@ -11,11 +11,13 @@ from activities._ai_config import AiConfig
 from activities._client import GuardedClient, guarded_client
 from activities._sandbox import Sandbox
 from activities._ssrf import TargetPolicy
+from activities.functions import Functions
 from activities.vault import Vault
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.keeping import Keep
 from schemas.mail import MailPolicy
+from schemas.masking import Masking
 
 if TYPE_CHECKING:
     from activities.mail_provider import MailProviders
@@ -107,7 +109,10 @@ class Services:
     ai: AiConfig = field(default_factory=AiConfig)
     keyring: KeyRing | None = None
     ai_keep: Keep = Keep.FULL
+    # The key of the process's own log, so that hashed addresses can be joined.
+    masking: Masking = field(default_factory=lambda: Masking("sojourn"))
     code_enabled: bool = True
+    functions: Functions = field(default_factory=Functions)
 
     @cached_property
     def vault(self) -> Vault:

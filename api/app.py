@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
+from activities.functions import Functions
 from activities.probing import Prober
 from api.auth import authenticate
 from api.circuit import Circuit
@@ -20,6 +21,7 @@ from api.simulation import Simulator
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.bundle import MAX_BYTES
 from workflows.gateway import Gateway
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
@@ -35,6 +37,7 @@ def create_app(
     simulator: Simulator | None = None,
     keyring: KeyRing | None = None,
     prober: Prober | None = None,
+    functions: Functions | None = None,
 ) -> FastAPI:
     """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
 
@@ -66,11 +69,16 @@ def create_app(
     app.state.simulator = simulator
     app.state.keyring = keyring
     app.state.prober = prober
+    app.state.functions = functions or Functions()
     add_error_handlers(app)
     app.include_router(api_router, prefix="/api/v1")
     app.include_router(process_router)
     describe(app, server=config.public_url)
     # The last one added is the outermost: the guard answers within the request id.
-    app.add_middleware(GuardMiddleware, max_body_bytes=config.max_body_bytes)
+    app.add_middleware(
+        GuardMiddleware,
+        max_body_bytes=config.max_body_bytes,
+        larger={"/api/v1/import": max(MAX_BYTES, config.max_body_bytes)},
+    )
     app.add_middleware(CorrelationMiddleware)
     return app

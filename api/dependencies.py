@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.functions import Functions
 from api.circuit import Circuit
 from api.config import ApiConfig
 from db.engine import Database
@@ -51,12 +52,18 @@ def get_keyring(request: Request) -> KeyRing:
     return keyring
 
 
+def get_functions(request: Request) -> Functions:
+    """The operator's functions that definitions may call."""
+    return request.app.state.functions
+
+
 DatabaseDep = Annotated[Database, Depends(get_database)]
 GatewayDep = Annotated[Gateway, Depends(get_gateway)]
 CircuitDep = Annotated[Circuit, Depends(get_circuit)]
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 ConfigDep = Annotated[ApiConfig, Depends(get_config)]
 KeyringDep = Annotated[KeyRing, Depends(get_keyring)]
+FunctionsDep = Annotated[Functions, Depends(get_functions)]
 
 
 def get_workspace(config: ConfigDep) -> str:

@@ -20,7 +20,8 @@ def find_parameter_problems(
         problem
         for path, step in steps
         if isinstance(step, ActionStep) and step.type in specs
-        for problem in _check(path, step, specs[step.type])
+        for judge in (_check, _own_check)
+        for problem in judge(path, step, specs[step.type])
     ]
 
 
@@ -47,6 +48,11 @@ def _check(path: str, step: ActionStep, spec: ActionSpec) -> Iterator[Problem]:
             for problem in error.problems:
                 place = ".".join(filter(None, (f"{path}.with.{name}", problem.path)))
                 yield refused(Rule.BAD_PARAMETER, place, problem.message, problem.hint)
-    for fault in spec.check(step.with_) if spec.check is not None else ():
-        place = f"{path}.with.{fault.name}"
-        yield refused(Rule.BAD_PARAMETER, place, fault.message, fault.hint)
+
+
+def _own_check(path: str, step: ActionStep, spec: ActionSpec) -> Iterator[Problem]:
+    """What the action itself says against its parameters."""
+    if spec.check is not None:
+        for fault in spec.check(step.with_):
+            place = f"{path}.with.{fault.name}"
+            yield refused(Rule.BAD_PARAMETER, place, fault.message, fault.hint)

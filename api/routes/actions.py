@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from api.dependencies import CatalogueDep
+from api.dependencies import CatalogueDep, FunctionsDep, WorkspaceDep
 from api.errors import problems
 from schemas.durations import format_duration
 
@@ -41,5 +41,36 @@ async def list_actions(catalogue: CatalogueDep) -> ActionList:
                 timeout=format_duration(spec.timeout),
             )
             for spec in catalogue.specs().values()
+        ]
+    )
+
+
+class FunctionEntry(BaseModel):
+    """A function that `function` steps may call; `parameters` and `result` are JSON Schemas."""
+
+    reference: str
+    summary: str
+    parameters: dict[str, Any]
+    result: dict[str, Any]
+
+
+class FunctionList(BaseModel):
+    """Every function, by reference."""
+
+    items: list[FunctionEntry]
+
+
+@router.get("/actions/functions", responses=problems())
+async def list_functions(functions: FunctionsDep, workspace: WorkspaceDep) -> FunctionList:
+    """The operator's Python functions that definitions of this workspace may call."""
+    return FunctionList(
+        items=[
+            FunctionEntry(
+                reference=one.reference,
+                summary=one.summary,
+                parameters=one.parameters,
+                result=one.result,
+            )
+            for one in functions.of(workspace).values()
         ]
     )

@@ -1,0 +1,76 @@
+"""Functions that an operator opens to definitions, for tests."""
+
+import asyncio
+import threading
+import time
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from activities.errors import ActionError
+from activities.functions import expose
+from schemas.actions import StepContext
+from schemas.errors import ErrorCode
+
+started = threading.Event()
+
+
+class Line(BaseModel):
+    """One line of an order."""
+
+    name: str
+    price: Annotated[float, Field(ge=0)]
+    count: int = 1
+
+
+class Total(BaseModel):
+    """What an order costs."""
+
+    net: float
+    due: date
+
+
+@expose
+async def total(lines: list[Line], due: date, currency: Literal["EUR", "USD"] = "EUR") -> Total:
+    """Add up an order.
+
+    What follows is not the summary.
+    """
+    assert currency
+    return Total(net=sum(line.price * line.count for line in lines), due=due)
+
+
+@expose
+def slow(seconds: float) -> str:
+    """Take time in a thread."""
+    started.set()
+    time.sleep(seconds)
+    return threading.current_thread().name
+
+
+@expose
+async def never() -> None:
+    """Never come to an end."""
+    await asyncio.Event().wait()
+
+
+@expose
+def key(step: StepContext, suffix: str = "") -> str:
+    """Give the step's key."""
+    return step.key + suffix
+
+
+@expose
+def breaks(how: str) -> int:
+    """Fail in one way or another."""
+    if how == "value":
+        raise ValueError("so it goes")
+    if how == "final":
+        raise ActionError("never again", code=ErrorCode.CONFLICT, retryable=False)
+    return "no number"  # pyright: ignore[reportReturnType]
+
+
+def hidden() -> int:
+    """Not open to definitions."""
+    return 1
