@@ -1,5 +1,7 @@
 """The outermost ring: body size, and errors that nothing else has answered."""
 
+from collections.abc import Mapping
+
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -27,17 +29,20 @@ class GuardMiddleware:
     problem+json API cannot read; hence this one. The length is checked first, then counted.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
-        """Wrap `app`."""
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, larger: Mapping[str, int] | None = None
+    ) -> None:
+        """Wrap `app`; `larger` has the limits, in bytes, of paths that take larger bodies."""
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.max_body_bytes
+        limit = self.larger.get(scope["path"], self.max_body_bytes)
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length[:20]) > limit:
             detail = f"the body is larger than {limit} bytes"

@@ -11,6 +11,7 @@ from api.models.events import CloudEvent, PlainEvent
 
 TAGS: list[dict[str, Any]] = [
     {"name": "definitions", "description": "Workflow definitions and their versions."},
+    {"name": "bundles", "description": "Carrying definitions from one place to another."},
     {"name": "runs", "description": "Starting, watching and steering runs."},
     {"name": "events", "description": "What happens outside, and who is told of it."},
     {"name": "triggers", "description": "What starts runs by itself."},

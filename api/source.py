@@ -12,29 +12,34 @@ JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
-async def read_source(request: Request, config: ConfigDep) -> str:
-    """Read the body as text: at most 512 KiB (413), UTF-8, JSON or YAML by its content type."""
+async def read_text(request: Request, limit: int, what: str) -> str:
+    """Read the body as text: at most `limit` bytes (413), UTF-8, JSON or YAML by content type."""
     given = request.headers.get("content-type", "application/json")
     kind = given.partition(";")[0].strip().lower()
     if kind not in JSON_TYPES + YAML_TYPES:
         raise InputError(
-            f"a definition cannot be read from {kind!r}",
+            f"a {what} cannot be read from {kind!r}",
             hint="send application/json or application/yaml",
         )
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > config.max_definition_bytes:
-            raise LimitError(f"the definition is larger than {config.max_definition_bytes} bytes")
+        if size > limit:
+            raise LimitError(f"the {what} is larger than {limit} bytes")
         parts.append(part)
     try:
         text = b"".join(parts).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"the definition is not UTF-8: {error}") from error
+        raise InputError(f"the {what} is not UTF-8: {error}") from error
     if fault := find_unstorable(text):
-        raise InputError(f"the definition cannot be stored: {fault}")
+        raise InputError(f"the {what} cannot be stored: {fault}")
     return text
+
+
+async def read_source(request: Request, config: ConfigDep) -> str:
+    """Read a definition as it was written, with the cap of the configuration."""
+    return await read_text(request, config.max_definition_bytes, "definition")
 
 
 SourceDep = Annotated[str, Depends(read_source)]

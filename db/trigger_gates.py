@@ -72,11 +72,20 @@ async def get_version(
     return row
 
 
-async def link_form(session: AsyncSession, workspace: str, form: str, definition: str) -> None:
-    """Show a form among the triggers of the definition that it starts, and of no other."""
+async def link_form(
+    session: AsyncSession, workspace: str, form: str, definition: str, *, enabled: bool = True
+) -> None:
+    """Show a form among the triggers of the definition that it starts, and of no other.
+
+    `enabled` is for a trigger that is new; one that is there stays as it is.
+    """
     await unlink_form(session, workspace, form, keep=definition)
     row = Trigger(
-        workspace=workspace, definition=definition, kind=TriggerKind.FORM, config={"form": form}
+        workspace=workspace,
+        definition=definition,
+        kind=TriggerKind.FORM,
+        config={"form": form},
+        enabled=enabled,
     )
     await session.exec(insert(Trigger).values(row.model_dump()).on_conflict_do_nothing())
 

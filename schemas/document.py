@@ -10,11 +10,11 @@ from schemas.errors import DefinitionError, ErrorCode, Position, Problem
 _MAX_NESTING = 100
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML with the 1.2 core schema's scalars, so that `on`, `yes` and dates stay text."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+Loader.yaml_implicit_resolvers = {}
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
@@ -26,7 +26,7 @@ _SCALARS = (
     ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
 )
 for _name, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(_name, re.compile(_pattern), list(_first))
+    Loader.add_implicit_resolver(_name, re.compile(_pattern), list(_first))
 
 
 class Document:
@@ -48,7 +48,7 @@ class _Builder:
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}
         self.problems: list[Problem] = []
-        self.loader = _Loader("")
+        self.loader = Loader("")
 
     def build(self, node: yaml.Node, path: str, depth: int) -> Any:
         position = Position(line=node.start_mark.line + 1, column=node.start_mark.column + 1)
@@ -109,11 +109,11 @@ def parse_document(text: str) -> Document:
     if not text.strip():
         raise DefinitionError("the document is empty", problems=[Problem(message="empty document")])
     try:
-        for token in yaml.scan(text, Loader=_Loader):
+        for token in yaml.scan(text, Loader=Loader):
             if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
                 mark = token.start_mark
                 raise _syntax("anchors, aliases and tags are not supported", mark)
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         message = " ".join(part for part in (error.context, error.problem) if part)
         raise _syntax(message, error.problem_mark or error.context_mark) from error

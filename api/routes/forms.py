@@ -2,15 +2,14 @@
 
 from typing import Any
 
-import jsonschema_rs
 from fastapi import APIRouter
 
 from api.dependencies import SessionDep, WorkspaceDep
 from api.errors import problems
+from api.form_rules import check_fields
 from api.models.common import SlugPath
 from api.models.forms import FormInput, FormList, FormView
 from db import definitions, forms, trigger_gates
-from schemas.errors import ErrorCode, InputError, Problem
 
 router = APIRouter(tags=["forms"], prefix="/forms")
 
@@ -33,7 +32,7 @@ async def put_form(
     name: SlugPath, body: FormInput, session: SessionDep, workspace: WorkspaceDep
 ) -> FormView:
     """Create or replace a form; its definition must exist."""
-    _check_schema(body.fields)
+    check_fields(body.fields)
     await definitions.get(session, workspace, body.definition)
     row = await forms.put(
         session,
@@ -57,17 +56,3 @@ async def delete_form(name: SlugPath, session: SessionDep, workspace: WorkspaceD
 
 def _view(row: forms.Form) -> dict[str, Any]:
     return row.model_dump(include=set(FormView.model_fields))
-
-
-def _check_schema(schema: dict[str, Any]) -> None:
-    try:
-        # Offline: a schema must not make this process read files or call addresses.
-        jsonschema_rs.validator_for(
-            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
-        )
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        message = f"not a JSON Schema: {str(error).splitlines()[0]}"
-        raise InputError(
-            f"'fields' is {message}",
-            problems=[Problem(code=ErrorCode.INVALID_INPUT, path="fields", message=message)],
-        ) from error
