@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+import cli_logs
 import cli_operators
 import cli_secrets
 import cli_testing
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_testing.app)
 app.add_typer(cli_operators.app)
+app.add_typer(cli_logs.app)
 app.add_typer(cli_secrets.app)
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)

@@ -117,6 +117,7 @@ async def code(params: CodeParams, context: ActionContext) -> CodeResult:
             " included",
             code=ErrorCode.STEP_TIMEOUT,
         ) from error
+    context.printed(*ran.lines)
     return CodeResult(result=as_json(ran.value), logs=ran.lines)
 
 

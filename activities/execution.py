@@ -15,8 +15,10 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.backoff import next_delay
 from activities.context import ActionContext
 from activities.errors import ActionError, NotYetError, invalid_input, is_retryable
+from activities.logs import LogLines
 from activities.masking import Masks, masking
 from activities.services import Services
+from db.run_log_table import LogLevel, LogSource
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, SojournError
 from schemas.markers import holds_markers
@@ -41,6 +43,9 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
     """
     info = activity.info()
     retry, before = _DEFAULT_RETRY, 0
+    step, lines = None, LogLines()
+    failure: ApplicationError | None = None
+    timeout = info.start_to_close_timeout or entry.timeout
     with masking() as masks:
         try:
             step = read_context(context)
@@ -54,7 +59,8 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
                 step=step,
                 services=services,
                 attempt=before + info.attempt,
-                timeout=info.start_to_close_timeout or entry.timeout,
+                timeout=timeout,
+                lines=lines,
             )
             # Bound for good: an activity has a task, and so a context, of its own.
             structlog.contextvars.bind_contextvars(
@@ -75,6 +81,12 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
                 f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
             )
             failure, cause = application_error(fault, retry, info.attempt, before), error
+        finally:
+            if failure is not None:
+                _log_failure(lines, failure, before + info.attempt)
+            if step is not None:
+                await lines.keep(services, step, masks, timeout)
+        assert failure is not None, "whoever comes here has failed"
         if masks:
             # The cause travels with a failure, in its own words: it stays behind.
             raise hidden_in(failure, masks) from None
@@ -97,6 +109,17 @@ async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> Base
             if task.cancelled():
                 raise
             _logger.info("cancel of %s waits for its end", entry.name)
+
+
+def _log_failure(lines: LogLines, failure: ApplicationError, attempt: int) -> None:
+    if failure.category is ApplicationErrorCategory.BENIGN:
+        return
+    lines.add(
+        LogLevel.ERROR if failure.non_retryable else LogLevel.WARNING,
+        f"attempt {attempt} failed: {failure.type}: {failure.message}",
+        {"code": failure.type, "attempt": attempt, "retryable": not failure.non_retryable},
+        source=LogSource.SYSTEM,
+    )
 
 
 def read_context(value: Any) -> StepContext:

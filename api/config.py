@@ -8,6 +8,7 @@ from db.ai_ledger import Allowance
 from db.ordering import MAX_QUEUED
 from schemas.definition import MAX_BYTES
 from schemas.keeping import Keep
+from schemas.masking import Masking
 from schemas.run import MAX_INPUT_BYTES
 
 
@@ -41,6 +42,8 @@ class ApiConfig:
     render_metrics: Callable[[], bytes] = _no_metrics
     ai_keep: Keep = Keep.FULL
     ai_daily: Allowance = field(default_factory=Allowance)
+    # What hides secrets in logs of runs.
+    masking: Masking = field(default_factory=lambda: Masking("sojourn"))
 
     def __post_init__(self) -> None:
         """Refuse an empty key: it would open the API to everybody."""

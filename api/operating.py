@@ -1,16 +1,30 @@
 """Orders of operators to open runs: carried out through Temporal, then written to the audit."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from api.models.operators import OrderAnswer
-from db import audit, runs
+from db import audit, run_logs, runs
 from db.engine import Database
+from db.run_logs import Line, LogLevel, LogSource
 from schemas.errors import ConflictError, NotFoundError, UnavailableError
+from schemas.masking import Masking
 from schemas.run import RunStatus
 from workflows.gateway import Gateway, Order
 
 # An update waits for a worker, which may have to replay the run first.
 DEADLINE = 5.0
+
+
+def operator_line(action: str, about: dict[str, Any]) -> Line:
+    """Give the line that a run's log has of what an operator did."""
+    return Line(
+        level=LogLevel.INFO,
+        message=f"{action} by {about.get('by') or 'api_key'}",
+        source=LogSource.OPERATOR,
+        step_path=about.get("path"),
+        data=about,
+    )
 
 
 @dataclass(frozen=True)
@@ -20,6 +34,7 @@ class Desk:
     database: Database
     gateway: Gateway
     workspace: str
+    masking: Masking
 
     async def give(self, run_id: str, action: str, order: Order) -> OrderAnswer:
         """Give an order; raises what the run refuses it with, NotFoundError, ConflictError.
@@ -62,3 +77,5 @@ class Desk:
                 subject=run_id,
                 data={**about, "outcome": outcome},
             )
+            line = operator_line(action, {**about, "outcome": outcome})
+            await run_logs.write(session, self.workspace, run_id, [line], self.masking)

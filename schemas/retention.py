@@ -37,6 +37,7 @@ SUBJECTS: tuple[Subject, ...] = (
         only="finished_at IS NOT NULL",
         batch=200,
     ),
+    Subject("run_logs", "run_logs", "at", 30, "lines of the logs of runs"),
     # No foreign key binds them to their runs.
     Subject(
         "event_waits",

@@ -1,17 +1,23 @@
 """POST /runs/{id}/pause, resume and cancel."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.dependencies import DatabaseDep, GatewayDep, WorkspaceDep
+from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import RunPath
 from api.models.runs import RunRef
-from db import admission, runs
+from api.operating import operator_line
+from db import admission, audit, run_logs, runs
 from db.engine import Database
 from schemas.errors import ConflictError, NotFoundError
+from schemas.masking import Masking
 from schemas.run import RunStatus
+from workflows.gateway import Gateway
 
 router = APIRouter(tags=["runs"], prefix="/runs/{run_id}")
 
@@ -38,28 +44,58 @@ async def steer(
     return RunRef(id=run.id, status=run.status)
 
 
+@dataclass(frozen=True)
+class Helm:
+    """Steers runs of one workspace, and writes down that somebody did."""
+
+    database: Database
+    gateway: Gateway
+    workspace: str
+    masking: Masking
+
+    async def steer(
+        self, run_id: str, action: str, say: Callable[[str], Awaitable[None]]
+    ) -> RunRef:
+        """Say something to an open run, as `steer` does; audit and the run's log have it."""
+        answer = await steer(self.database, self.workspace, run_id, say)
+        async with self.database.session() as session:
+            await self.note(session, run_id, action)
+        return answer
+
+    async def note(self, session: AsyncSession, run_id: str, action: str) -> None:
+        """Write down what was done."""
+        audit.add(session, self.workspace, actor="api_key", action=action, subject=run_id)
+        line = operator_line(action, {})
+        await run_logs.write(session, self.workspace, run_id, [line], self.masking)
+
+
+def get_helm(
+    database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep, config: ConfigDep
+) -> Helm:
+    """What steers runs."""
+    return Helm(database, gateway, workspace, config.masking)
+
+
+HelmDep = Annotated[Helm, Depends(get_helm)]
+
+
 @router.post("/pause", status_code=202, responses=problems(404, 409))
-async def pause_run(
-    run_id: RunPath, database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep
-) -> RunRef:
+async def pause_run(run_id: RunPath, helm: HelmDep) -> RunRef:
     """Start nothing new until resumed; what runs goes on, and timers elapse."""
-    return await steer(database, workspace, run_id, gateway.pause)
+    return await helm.steer(run_id, "run.pause", helm.gateway.pause)
 
 
 @router.post("/resume", status_code=202, responses=problems(404, 409))
-async def resume_run(
-    run_id: RunPath, database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep
-) -> RunRef:
+async def resume_run(run_id: RunPath, helm: HelmDep) -> RunRef:
     """Go on after a pause."""
-    return await steer(database, workspace, run_id, gateway.resume)
+    return await helm.steer(run_id, "run.resume", helm.gateway.resume)
 
 
 @router.post("/cancel", status_code=202, responses=problems(404, 409))
-async def cancel_run(
-    run_id: RunPath, database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep
-) -> RunRef:
+async def cancel_run(run_id: RunPath, helm: HelmDep) -> RunRef:
     """Ask the run to end; what it is doing is cancelled. One that waits in a queue ends at once."""
-    async with database.session() as session:
-        if await admission.withdraw(session, workspace, run_id):
+    async with helm.database.session() as session:
+        if await admission.withdraw(session, helm.workspace, run_id):
+            await helm.note(session, run_id, "run.cancel")
             return RunRef(id=run_id, status=RunStatus.CANCELLED)
-    return await steer(database, workspace, run_id, gateway.cancel)
+    return await helm.steer(run_id, "run.cancel", helm.gateway.cancel)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import structlog
 
+from schemas.masking import MASK, Masking
 from settings import load_settings
-from telemetry import MASK, Masking, MeteringMiddleware, Telemetry, configure_logging
+from telemetry import MeteringMiddleware, Telemetry, configure_logging
 
 masking = Masking("postgresql://one")
 
