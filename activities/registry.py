@@ -26,6 +26,7 @@ __all__ = ["Action", "ActionError", "Registry", "action", "load"]
 
 ENTRY_POINTS = "sojourn.actions"
 INTERNAL = (
+    "agent_turn",
     "verdict",
     "choose",
     "check",
@@ -152,6 +153,7 @@ class Registry:
         """Give every Temporal activity of a worker: all actions, then the interpreter's own."""
         # Imported here: these modules use this one's types.
         from activities import (
+            agent,
             conditions,
             control,
             pruning,
@@ -163,6 +165,7 @@ class Registry:
 
         return [
             *(_activity(entry, services) for entry in self._actions.values()),
+            *agent.build(services),
             *conditions.build(services),
             *records.build(services),
             *control.build(),

@@ -9,7 +9,7 @@ from schemas.connections import CONNECTION_NAME
 from schemas.definition import Definition
 from schemas.expressions import parse_template, templates
 from schemas.markers import secret_named
-from schemas.steps import ActionStep
+from schemas.steps import ActionStep, Agent
 
 # Parameters that hold an author's own data, in which `connection` can mean anything.
 _DATA = frozenset({"body", "data", "fields", "form", "headers", "input", "json", "query"})
@@ -27,6 +27,8 @@ class Named:
 def named_in(definition: Definition) -> Iterator[Named]:
     """Give every secret and connection that the actions of a definition name in plain text."""
     for path, step in definition.walk():
+        if isinstance(step, Agent):
+            yield from _connections(step.question(), f"{path}.with")
         if not isinstance(step, ActionStep):
             continue
         for place, text in templates(step.with_, f"{path}.with"):

@@ -11,6 +11,7 @@ from schemas.scopes import has_fallback
 from schemas.step_base import StepBase
 from schemas.steps import (
     ActionStep,
+    Agent,
     Approval,
     Condition,
     Delay,
@@ -72,8 +73,8 @@ def output_type(
         return cel.list_of(_item_result(step, lists["do"]))
     if isinstance(step, Repeat):
         return lists["do"]
-    if isinstance(step, SubRun):
-        return _sub_run(step)
+    if isinstance(step, Agent | SubRun):
+        return _agent(step) if isinstance(step, Agent) else _sub_run(step)
     return _waiting(step)
 
 
@@ -92,6 +93,24 @@ def _item_result(step: ForEach, last: cel.Type) -> cel.Type:
     if step.tolerate is None:
         return last
     fields = {"index": cel.INT, "status": cel.STRING, "output": cel.DYN, "error": cel.DYN}
+    return cel.object_type(fields)
+
+
+def _agent(step: Agent) -> cel.Type:
+    schema = step.with_.output
+    answer = cel.STRING
+    if schema is not None:
+        known = schema.get("type") == "object" and find_schema_fault(schema) is None
+        answer = cel.type_from_json_schema(schema) if known else cel.DYN
+    fields: dict[str, cel.Type] = {
+        "output": answer,
+        "text": cel.DYN,
+        "turns": cel.INT,
+        "calls": cel.INT,
+        "model": cel.STRING,
+        "provider": cel.STRING,
+        "usage": cel.map_of(cel.DYN),
+    }
     return cel.object_type(fields)
 
 

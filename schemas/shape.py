@@ -12,7 +12,7 @@ from schemas.steps import CONTROL_KINDS
 
 _TOP_LISTS = ("steps", "on_failure", "on_goal")
 _LISTS = ("then", "else", "do", "default", "compensate", "on_timeout")
-_ENTRIES = ("cases", "branches", "variants")
+_ENTRIES = ("cases", "branches", "variants", "tools")
 _PARTS = ("remind", "escalate")
 
 

@@ -9,6 +9,7 @@ from typing_extensions import TypeAliasType
 from schemas.durations import Duration
 from schemas.policies import Code, Priority, Retry
 from schemas.step_base import ErrorRoute, StepBase, StepId
+from schemas.steps_agent import Agent, AgentTool
 from schemas.steps_flow import (
     Branch,
     Case,
@@ -110,6 +111,7 @@ CONTROL_KINDS: dict[str, type[StepBase]] = {
     "delay": Delay,
     "wait": Wait,
     "approval": Approval,
+    "agent": Agent,
     "workflow": SubRun,
     "set": SetVars,
     "fail": Fail,
@@ -135,6 +137,7 @@ Step = TypeAliasType(
         | Annotated[Delay, Tag("delay")]
         | Annotated[Wait, Tag("wait")]
         | Annotated[Approval, Tag("approval")]
+        | Annotated[Agent, Tag("agent")]
         | Annotated[SubRun, Tag("workflow")]
         | Annotated[SetVars, Tag("set")]
         | Annotated[Fail, Tag("fail")]
@@ -162,6 +165,8 @@ for _model in (
     Remind,
     Escalate,
     Approval,
+    AgentTool,
+    Agent,
     SubRun,
     SetVars,
     Fail,

@@ -8,7 +8,7 @@ from schemas.errors import ErrorCode, Problem
 from schemas.inputs import find_schema_fault
 from schemas.rules import Rule, refused, warned
 from schemas.step_base import ErrorRoute, StepBase
-from schemas.steps import ActionStep, Approval, Fail, ForEach, Step, Stop, Wait
+from schemas.steps import ActionStep, Agent, Approval, Fail, ForEach, Step, Stop, Wait
 from schemas.steps_flow import MAX_ITEMS
 
 _TIMEOUT_HINT = "say how long in 'timeout', and what then in 'on_timeout'"
@@ -60,7 +60,21 @@ def _schemas(definition: Definition) -> list[Problem]:
         if fault is not None:
             message = f"not a valid JSON Schema: {fault}"
             problems.append(refused(Rule.BAD_SCHEMA, f"{path}.form", message))
+        if isinstance(step, Agent):
+            problems += _agent_schemas(path, step)
     return problems
+
+
+def _agent_schemas(path: str, step: Agent) -> Iterator[Problem]:
+    schemas = {
+        f"{path}.tools[{at}].parameters": one.parameters for at, one in enumerate(step.tools)
+    }
+    if step.with_.output is not None:
+        schemas[f"{path}.with.output"] = step.with_.output
+    for place, schema in schemas.items():
+        fault = find_schema_fault(schema)
+        if fault is not None:
+            yield refused(Rule.BAD_SCHEMA, place, f"not a valid JSON Schema: {fault}")
 
 
 def _waits(path: str, step: StepBase) -> Iterator[Problem]:

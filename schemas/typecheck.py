@@ -12,7 +12,7 @@ from schemas.endings import list_ends
 from schemas.errors import Problem
 from schemas.graph import ancestors
 from schemas.places import Checks, Place
-from schemas.result_types import kept_type, last_type, output_type
+from schemas.result_types import kept_type, last_type, output_type, schema_type
 from schemas.scopes import (
     APPROVAL,
     ERROR,
@@ -28,6 +28,7 @@ from schemas.scopes import (
 from schemas.step_base import StepBase
 from schemas.steps import (
     ActionStep,
+    Agent,
     Approval,
     Condition,
     Delay,
@@ -149,7 +150,7 @@ class _Walk:
         recovery = dict(step.recovery_lists())
         for field, nested in step.hidden_lists():
             if field not in recovery:
-                body = scope.naming(names)
+                body = scope.naming(names | _arguments(step, field))
                 walked = self._list(nested, f"{path}.{field}", body)
                 lists[field] = walked.last
                 if isinstance(step, Repeat):
@@ -251,6 +252,8 @@ def _values(step: StepBase) -> dict[str, Any]:
     """Give the fields of a step that are values with `{{ }}` and nothing more."""
     if isinstance(step, ActionStep | Condition):
         return {"with": step.with_}
+    if isinstance(step, Agent):
+        return {"with": step.question()}
     if isinstance(step, Split):
         return {"key": step.key}
     if isinstance(step, SubRun):
@@ -258,6 +261,15 @@ def _values(step: StepBase) -> dict[str, Any]:
     if isinstance(step, Fail):
         return {"message": step.message}
     assert isinstance(step, Parallel | Stop), step
+    return {}
+
+
+def _arguments(step: StepBase, field: str) -> dict[str, cel.Type]:
+    """Give what the steps of an agent's tool see as `args`."""
+    tools = step.tools if isinstance(step, Agent) else []
+    for index, tool in enumerate(tools):
+        if field == f"tools[{index}].do":
+            return {"args": schema_type(tool.parameters)}
     return {}
 
 

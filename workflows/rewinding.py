@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.graph import dependents, inside
     from schemas.run import StepState, StepStatus
     from schemas.step_base import StepBase, StepLists
-    from schemas.steps import Approval, Parallel, Repeat
+    from schemas.steps import Agent, Approval, Parallel, Repeat
 
 _LOOP = re.compile(r"([a-z][a-z0-9_]*)\[(\d+)\]\.")
 
@@ -42,10 +42,12 @@ def rewind(run: Execution, target: str) -> None:
 
 
 def asides(steps: Iterable[StepBase]) -> list[str]:
-    """Give the ids of the steps beside the course: compensations, reminders, escalations."""
+    """Give the ids of the steps beside the course: compensations, tools, reminders, escalations."""
     lists: StepLists = []
     for step in steps:
         lists.append(("compensate", step.compensate))
+        if isinstance(step, Agent):
+            lists += step.tool_lists()
         if isinstance(step, Approval):
             lists += [(name, inner) for name, inner in step.hidden_lists() if "." in name]
     return _ids(lists)

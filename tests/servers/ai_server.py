@@ -19,13 +19,15 @@ class AiServer:
     `output` is what structured requests get (as the arguments of the tool the request forces),
     `text` what others get. `status` other than 200 makes every request fail, after the failures
     queued in `failures` have been used up; `retry_after` goes along with a failure. `delay` is in
-    seconds. `raw` replaces the whole body. `outputs` are given before `output`, one a request.
+    seconds. `script` says what requests over OpenAI's protocol with tools are answered, in order: a
+    text, or the calls as a list of (name, arguments). `raw` replaces the whole body. `outputs` are given before `output`, one a request.
     `calls` holds each request's path and JSON.
     """
 
     text: str = "Hello from the model."
     output: Any = field(default_factory=dict)
     outputs: list[Any] = field(default_factory=list)
+    script: list[Any] = field(default_factory=list)
     status: int = 200
     failures: list[int] = field(default_factory=list)
     retry_after: str | None = None
@@ -114,6 +116,8 @@ class AiServer:
     def _completion(self, sent: dict[str, Any]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text, "refusal": None}
         finish = "stop"
+        if self.script:
+            return self._chosen(sent, self.script.pop(0))
         schema = sent.get("response_format", {}).get("type") == "json_schema"
         if schema:
             message["content"] = _written(self._next())
@@ -132,6 +136,32 @@ class AiServer:
             ]
         return {
             "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1_780_000_000,
+            "model": sent.get("model", "unknown"),
+            "choices": [
+                {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+            ],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+        }
+
+    def _chosen(self, sent: dict[str, Any], turn: str | list[tuple[str, Any]]) -> dict[str, Any]:
+        """Answer as the script says."""
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+        if isinstance(turn, str):
+            message["content"] = turn
+        else:
+            message["tool_calls"] = [
+                {
+                    "id": f"call_{len(self.calls)}_{place}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": _written(arguments)},
+                }
+                for place, (name, arguments) in enumerate(turn)
+            ]
+        finish = "stop" if isinstance(turn, str) else "tool_calls"
+        return {
+            "id": f"chatcmpl-{len(self.calls)}",
             "object": "chat.completion",
             "created": 1_780_000_000,
             "model": sent.get("model", "unknown"),

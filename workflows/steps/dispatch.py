@@ -8,6 +8,7 @@ from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.steps import (
     action,
+    agent,
     approval,
     condition,
     delay,
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.run import StepState
     from schemas.steps import (
         ActionStep,
+        Agent,
         Approval,
         Condition,
         Delay,
@@ -66,6 +68,8 @@ async def run_step(run: Execution, step: Step, state: StepState, frame: Frame) -
             return await wait.run(run, step, state, frame)
         case Approval():
             return await approval.run(run, step, state, frame)
+        case Agent():
+            return await agent.run(run, step, state, frame)
         case SetVars():
             return set_vars.run(run, step, state, frame)
         case Fail():
