@@ -15,6 +15,7 @@ from db import projection, runs
 from db.base import now
 from db.engine import Database
 from db.locks import try_lock
+from db.ordering import adopt
 from db.runs import Run
 from schemas.errors import ErrorCode, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
@@ -180,6 +181,11 @@ async def _unknown(database: Database, run: Run) -> bool:
     if run.due_at is not None and run.status is RunStatus.QUEUED:
         # It was promised to be started: the outbox does that, however late.
         return False
+    if run.trigger_id is not None and run.status is RunStatus.QUEUED:
+        # Of an API of before `due_at`, which died before it could start what it had ordered.
+        async with database.session() as session:
+            await adopt(session, run.id)
+        return True
     async with database.session() as session:
         if await runs.remove_unstarted(session, run.workspace, run.id):
             _log.warning("run_withdrawn", run_id=run.id)

@@ -20,7 +20,7 @@ from db.ids import new_id
 from db.run_table import DUE_SQL, Run
 from schemas.errors import ConflictError, ErrorCode, SojournError, UnavailableError
 from schemas.policies import Limits
-from schemas.run import MAX_INPUT_BYTES
+from schemas.run import MAX_INPUT_BYTES, RunStatus
 from schemas.validation import check_input, check_size
 
 # Who takes a run to start it has this long; then the outbox takes it again.
@@ -180,6 +180,21 @@ async def hold(session: AsyncSession, run_ids: list[str]) -> None:
         sa.update(Run)
         .where(col(Run.id).in_(run_ids))
         .values(due_at=moment + START_AGAIN, checked_at=moment)
+        .execution_options(synchronize_session=False)
+    )
+    await session.exec(statement)
+
+
+async def adopt(session: AsyncSession, run_id: str) -> None:
+    """Make a queued row an ordered one, which waits for its turn like the others."""
+    statement = (
+        sa.update(Run)
+        .where(
+            col(Run.id) == run_id,
+            col(Run.status) == RunStatus.QUEUED,
+            col(Run.due_at).is_(None),
+        )
+        .values(due_at=now())
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)

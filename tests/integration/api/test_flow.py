@@ -22,7 +22,9 @@ from schemas.actions import Catalogue
 from schemas.run import RunStatus
 from tests.integration.api.conftest import (
     API_KEY,
+    YAML,
     Publish,
+    a_name,
     assert_problem,
     client_of,
     until_status,
@@ -229,19 +231,23 @@ async def test_debounce(api: AsyncClient, publish: Publish, outbox: Outbox) -> N
 
 
 async def test_caps_of_the_workspace(
-    database: Database, gateway: Gateway, catalogue: Catalogue, publish: Publish
+    database: Database, gateway: Gateway, catalogue: Catalogue
 ) -> None:
-    names = [await publish(LONG_ONLY) for _ in range(2)]
-    async with database.session() as session:
-        open_now = await _open(session)
-    caps = Caps(open_runs=open_now + 2, starts_per_minute=1000)
-    config = ApiConfig(api_key=API_KEY, caps=caps)
+    caps = Caps(open_runs=2, starts_per_minute=1000)
+    config = ApiConfig(api_key=API_KEY, workspace=a_name("capped"), caps=caps)
     app = create_app(database=database, gateway=gateway, catalogue=catalogue, config=config)
     outbox = Outbox(Starter(database, gateway, config, catalogue, Circuit(gateway)))
     async with client_of(app) as api:
-        first = await started(api, names[0])
-        second = await started(api, names[1])
-        third = await queued(api, names[0], 1)
+        for name in ("one", "two"):
+            answer = await api.post(
+                "/api/v1/definitions?publish=true",
+                content=f"name: {name}\n{LONG}\n".replace("{{", "{").replace("}}", "}"),
+                headers=YAML,
+            )
+            assert answer.status_code == 201, answer.text
+        first = await started(api, "one")
+        second = await started(api, "two")
+        third = await queued(api, "one", 1)
         await outbox.once()
         assert (await api.get(f"/api/v1/runs/{third}")).json()["status"] == "queued"
         await release(api, second)
@@ -250,13 +256,3 @@ async def test_caps_of_the_workspace(
         await until_status(api, third, "waiting")
         for run_id in (first, third):
             await release(api, run_id)
-
-
-LONG_ONLY = f"name: {{name}}\n{LONG}\n"
-
-
-async def _open(session: Any) -> int:
-    statement = select(runs.Run.id).where(
-        col(runs.Run.admitted_at).is_not(None), col(runs.Run.status).in_(runs.OPEN)
-    )
-    return len((await session.exec(statement)).all())

@@ -18,6 +18,7 @@ from activities.records import apply, changes
 from activities.services import Services
 from api.reconciler import BATCH, Reconciler, run_reconciler
 from db import runs
+from db.base import now
 from db.engine import Database
 from schemas.actions import Catalogue
 from schemas.errors import NotFoundError, UnavailableError
@@ -125,6 +126,27 @@ async def test_a_start_that_never_happened(database: Database, gateway: Gateway)
     await Reconciler(database, gateway, stale_after=AT_ONCE).once()
     with pytest.raises(NotFoundError):
         await row(database, run.id)
+
+
+@pytest.mark.parametrize("ordered", [{"due_at": now()}, {"trigger_id": "of-an-older-process"}])
+async def test_an_ordered_start_is_never_withdrawn(
+    database: Database, gateway: Gateway, ordered: dict[str, Any]
+) -> None:
+    async with database.session() as session:
+        run = await runs.insert_queued(
+            session, "default", definition="gone", version=1, input={}, **ordered
+        )
+    await rewrite(
+        database,
+        "UPDATE runs SET created_at = created_at - interval '10 min',"
+        " admitted_at = due_at, checked_at = checked_at - interval '10 min' WHERE id = :id",
+        id=run.id,
+    )
+    await Reconciler(database, gateway, stale_after=AT_ONCE).once()
+    found = await row(database, run.id)
+    assert found.status is RunStatus.QUEUED
+    assert found.due_at is not None
+    await rewrite(database, "DELETE FROM runs WHERE id = :id", id=run.id)
 
 
 async def shown_as_closed(client: Client, workflow_id: str) -> None:
