@@ -12,9 +12,11 @@ from temporalio.client import Client
 from activities.probing import Prober
 from activities.registry import Registry, load
 from api.app import create_app
+from api.bulk_jobs import BulkDesk, run_bulk_jobs
 from api.config import ApiConfig
 from api.outbox import Outbox, run_outbox
 from api.reconciler import run_reconciler
+from api.rolling import run_rolling
 from api.schedules import Scheduler, run_scheduler
 from api.starting import Starter
 from db.engine import Database
@@ -58,9 +60,12 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         outbox = Outbox(Starter(database, gateway, config, registry, app.state.circuit))
+        desk = BulkDesk(database, gateway, registry, config.workspace)
         loops = [
             asyncio.create_task(run_reconciler(database, gateway, every=settings.reconcile_every)),
             asyncio.create_task(run_outbox(outbox)),
+            asyncio.create_task(run_rolling(database, config.workspace)),
+            asyncio.create_task(run_bulk_jobs(desk)),
             asyncio.create_task(run_scheduler(Scheduler(database, gateway, config.workspace))),
         ]
         yield

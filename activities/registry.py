@@ -154,6 +154,7 @@ class Registry:
         # Imported here: these modules use this one's types.
         from activities import (
             agent,
+            bulk,
             conditions,
             control,
             pruning,
@@ -173,6 +174,7 @@ class Registry:
             *subscribing.build(services),
             *scheduled.build(services),
             *pruning.build(services),
+            *bulk.build(services, self),
         ]
 
 

@@ -19,6 +19,7 @@ from api.errors import KeyReusedError
 from api.failpoints import reach
 from api.models.runs import LeadInput
 from api.publishing import definition_of, find_version
+from api.resuming import resumed
 from db import admission, idempotency, leads, rates, runs
 from db.base import now
 from db.definitions import Version
@@ -35,7 +36,7 @@ from schemas.errors import (
     SojournError,
     UnavailableError,
 )
-from schemas.run import REVISION, Lead, RunStart, RunStatus
+from schemas.run import REVISION, Lead, RunStart, RunState, RunStatus
 from schemas.validation import check_size
 from workflows.gateway import Gateway
 
@@ -180,6 +181,7 @@ class Starter:
     async def start_ordered(self, run_id: str) -> Started:
         """Start a run that was ordered and admitted; raises NotFoundError, UnavailableError.
 
+        One that resumes from another begins with its finished results; ConflictError if it cannot.
         It does not matter whether somebody else starts it too.
         """
         async with self.database.session() as session:
@@ -187,7 +189,10 @@ class Starter:
         run = stored.run
         if stored.start is None or run.admitted_at is None:
             return Started(run.id, run.status, run.lead_id, created=False)
-        temporal_run_id = await self._tell_temporal(run, stored.start)
+        state = None
+        if run.resumes_from is not None:
+            state = await resumed(self.database, self.gateway, run, stored.start, self.config)
+        temporal_run_id = await self._tell_temporal(run, stored.start, state)
         return Started(run.id, RunStatus.RUNNING, run.lead_id, True, temporal_run_id)
 
     async def mark(self, started: Started) -> None:
@@ -303,10 +308,10 @@ class Starter:
             revision=REVISION,
         )
 
-    async def _tell_temporal(self, run: Run, start: RunStart) -> str:
+    async def _tell_temporal(self, run: Run, start: RunStart, state: RunState | None = None) -> str:
         reach("before_start")
         try:
-            temporal_run_id = await self.gateway.start(start, priority=run.priority)
+            temporal_run_id = await self.gateway.start(start, priority=run.priority, state=state)
         except UnavailableError:
             self.circuit.failed()
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from schemas.bulk import BULK, BulkCall
 from schemas.errors import (
     ErrorCode,
     LimitError,
@@ -132,16 +134,19 @@ class Gateway:
         """The schedules in Temporal, under the same deadline."""
         return Schedules(self._client, self._task_queue, self._within)
 
-    async def start(self, start: RunStart, *, priority: int = 3) -> str:
+    async def start(
+        self, start: RunStart, *, priority: int = 3, state: RunState | None = None
+    ) -> str:
         """Start a run and give Temporal's id of its first execution; a second call changes nothing.
 
+        With `state` it begins there: its finished steps keep their results.
         Raises UnavailableError, whose `details["ambiguous"]` tells that the run may have started,
         and SojournError LIMIT_EXCEEDED when the start is larger than Temporal takes.
         """
         definition = start.definition
         call = self._client.start_workflow(
             definition.name,
-            start,
+            args=[start] if state is None else [start, state],
             id=start.workflow_id,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -332,6 +337,20 @@ class Gateway:
             return Health(temporal=False, workers=False, message=error.message)
         message = None if polling else f"no worker polls the task queue {self._task_queue!r}"
         return Health(temporal=True, workers=polling, message=message)
+
+    async def start_bulk(self, call: BulkCall) -> None:
+        """Start a bulk job's workflow; a second call changes nothing. Raises UnavailableError."""
+        starting = self._client.start_workflow(
+            BULK,
+            call,
+            id=f"sojourn-bulk/{call.workspace}/{call.job_id}",
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+        # Closed already: an earlier attempt got through.
+        with suppress(WorkflowAlreadyStartedError):
+            await self._within(starting)
 
     async def _has_pollers(self) -> bool:
         answer = await self._client.workflow_service.describe_task_queue(

@@ -15,6 +15,7 @@ from temporalio.worker.workflow_sandbox import (
     SandboxRestrictions,
 )
 
+from workflows.bulk import Bulk
 from workflows.gate import Gate
 from workflows.interpreter import Interpreter
 from workflows.retention import Retention
@@ -56,7 +57,7 @@ def build_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[Interpreter, Gate, Retention],
+        workflows=[Interpreter, Gate, Retention, Bulk],
         activities=activities,
         workflow_runner=sandbox() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_workflows,
