@@ -11,6 +11,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 from schemas.run import StepState
 from schemas.steps import Parallel
 from tests.kit.action_scenarios import ACTION_SCENARIOS
+from tests.kit.agent_scenarios import AGENTS
 from tests.kit.event_scenarios import EVENT_SCENARIOS
 from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.inline_scenarios import INLINE
@@ -45,7 +46,14 @@ def test_every_scenario_has_a_history() -> None:
     names = {path.name.split(".")[0] for path in (FOLDER / ENGINE).glob("*.json")}
     missing = {
         scenario.name
-        for scenario in (*SCENARIOS, *INLINE, *LOOPS, *EVENT_SCENARIOS, *ACTION_SCENARIOS)
+        for scenario in (
+            *SCENARIOS,
+            *INLINE,
+            *LOOPS,
+            *EVENT_SCENARIOS,
+            *ACTION_SCENARIOS,
+            *AGENTS,
+        )
     } - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
 

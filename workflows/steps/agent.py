@@ -74,8 +74,6 @@ async def run(run: Execution, step: Agent, state: StepState, frame: Frame) -> di
         _count(talk["usage"], answer["usage"])
         if not talk["calls"]:
             break
-    if talk["last"] is not None:
-        run.leave(talk["last"])
     state.data = None
     return {
         "output": answer["output"],

@@ -1,0 +1,99 @@
+"""Plays an MCP server over streamable HTTP on loopback, strictly: wrong steps are refused."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from tests.servers.wire import Received, WireServer, respond
+
+SESSION = "session-1"
+
+
+@dataclass
+class McpServer:
+    """A server with the tools `add`, `fail` and `strict`; use it as `async with`.
+
+    `stream` answers with server-sent events that never end; `status` other than 200 refuses.
+    """
+
+    stream: bool = False
+    status: int = 200
+    seen: list[str] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        self._wire = await WireServer(self._answer).__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._wire.__aexit__(kind, error, trace)
+
+    @property
+    def url(self) -> str:
+        """The endpoint."""
+        return f"{self._wire.url}/mcp"
+
+    async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
+        if request.method == "DELETE":
+            self.seen.append("DELETE")
+            respond(writer, 204)
+            return
+        message = json.loads(request.body)
+        method = message["method"]
+        self.seen.append(method)
+        accepted = request.headers.get("accept", "")
+        known = method == "initialize" or (
+            request.headers.get("mcp-session-id") == SESSION
+            and request.headers.get("mcp-protocol-version") == "2025-06-18"
+        )
+        if self.status != 200 or not known or "text/event-stream" not in accepted:
+            respond(writer, self.status if self.status != 200 else 400, b"refused")
+            return
+        if "id" not in message:
+            respond(writer, 202)
+            return
+        answer = json.dumps({"jsonrpc": "2.0", "id": message["id"], **_outcome(message)}).encode()
+        headers = {"mcp-session-id": SESSION} if method == "initialize" else {}
+        if not self.stream:
+            respond(writer, 200, answer, {"content-type": "application/json", **headers})
+            return
+        note = b'data: {"jsonrpc": "2.0", "method": "notifications/progress"}\n\n'
+        head = "".join(f"{name}: {text}\r\n" for name, text in headers.items()).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+            + head
+            + b"\r\n"
+            + note
+            + b"event: message\r\ndata: "
+            + answer
+            + b"\r\n\r\n"
+        )
+        await writer.drain()
+        # The other side has what it needs, and goes.
+        await asyncio.Event().wait()
+
+
+def _outcome(message: dict[str, Any]) -> dict[str, Any]:
+    if message["method"] == "initialize":
+        return {
+            "result": {
+                "protocolVersion": message["params"]["protocolVersion"],
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "test", "version": "1"},
+            }
+        }
+    given = message["params"]
+    if given["name"] == "add":
+        total = given["arguments"]["a"] + given["arguments"]["b"]
+        text = {"type": "text", "text": str(total)}
+        return {"result": {"content": [text], "structuredContent": {"total": total}}}
+    if given["name"] == "fail":
+        text = {"type": "text", "text": "it went wrong"}
+        return {"result": {"content": [text], "isError": True}}
+    return {"error": {"code": -32602, "message": f"unknown tool: {given['name']}"}}
