@@ -72,7 +72,7 @@ class VisualGraph(BaseModel):
 
 
 class Converted(BaseModel):
-    """The definition as YAML, what is wrong with nodes, and which step each node has become."""
+    """The definition as YAML, and what is wrong: with nodes (`nodes[3].type`), and with itself."""
 
     name: str
     definition: str

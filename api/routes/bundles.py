@@ -10,9 +10,11 @@ from api.errors import problems
 from api.exporting import gather
 from api.importing import Import
 from api.models.bundles import ImportAnswer, ImportMode
+from api.publishing import check_definition
 from api.source import read_text
 from schemas.bundle import MAX_BYTES, dump_bundle, parse_bundle
 from schemas.errors import InputError
+from schemas.graph_import import Converted, VisualGraph, convert
 from schemas.steps import DEFINITION_NAME
 
 router = APIRouter(tags=["bundles"])
@@ -119,3 +121,15 @@ async def import_bundle(
         public_url=config.public_url or "",
     )
     return await work.run(dry_run=dry_run)
+
+
+@router.post("/import/graph", responses=problems(400, 413))
+async def import_graph(body: VisualGraph, catalogue: CatalogueDep) -> Converted:
+    """Turn the nodes and edges of a visual builder into a definition; nothing is stored.
+
+    422 for cycles and for edges that lead nowhere. Anything else that is wrong is in `problems`,
+    beside a definition that shows what to mend.
+    """
+    found = await asyncio.to_thread(convert, body, catalogue.specs())
+    checked = await asyncio.to_thread(check_definition, found.definition, catalogue)
+    return found.model_copy(update={"problems": [*found.problems, *checked]})
