@@ -15,13 +15,15 @@ from typing import Any
 
 import psutil
 
-from benchmarks import cel, foreach, latency, sleepers, tables
+from benchmarks import analytics, cel, foreach, latency, sleepers, tables
 from benchmarks.cases import CASES
 from benchmarks.compare import HANDWRITTEN, SOJOURN, compare
 from benchmarks.stack import running_stack
 
-PARTS = (*(case.name for case in CASES), "latency", "sleepers", "foreach", "cel")
-_MEASURED = ("latency", "sleepers", "foreach")
+PARTS = (*(case.name for case in CASES), "latency", "sleepers", "foreach", "analytics", "cel")
+_MEASURED = ("latency", "sleepers", "foreach", "analytics")
+# These start no stack of servers.
+_ALONE = {"analytics", "cel"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Sizes:
     starts: int
     sleepers: int
     items: int
+    step_rows: int
     idle: float
 
 
@@ -44,9 +47,19 @@ FULL = Sizes(
     starts=200,
     sleepers=10_000,
     items=10_000,
+    step_rows=1_000_000,
     idle=30.0,
 )
-QUICK = Sizes(pairs=1, share=0.1, concurrency=10, starts=20, sleepers=50, items=1000, idle=2.0)
+QUICK = Sizes(
+    pairs=1,
+    share=0.1,
+    concurrency=10,
+    starts=20,
+    sleepers=50,
+    items=1000,
+    step_rows=10_000,
+    idle=2.0,
+)
 
 
 def _arguments() -> argparse.Namespace:
@@ -121,9 +134,12 @@ def main() -> None:
     machine = _machine()
     console.print(f"{machine['cores']} cores, load before: {machine['load'][0]:.2f}")
     found: dict[str, Any] = {}
-    if set(parts) - {"cel"}:
-        told = console.log if console.is_terminal else console.print
+    told = console.log if console.is_terminal else console.print
+    if set(parts) - _ALONE:
         found = asyncio.run(measure(parts, sizes, arguments.sandbox, told))
+    if "analytics" in parts:
+        found["analytics"] = asyncio.run(analytics.measure(sizes.step_rows, told=told))
+        console.print(analytics.table(found["analytics"]))
     comparisons = found.get("comparisons", [])
     if comparisons:
         console.print(tables.comparisons(comparisons))
