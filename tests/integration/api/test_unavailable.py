@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
@@ -199,12 +200,12 @@ async def test_a_start_that_temporal_refuses_leaves_no_row(
 class Refusing(Gateway):
     """A gateway that knows for certain that the start did not get through."""
 
-    async def start(self, start: RunStart, *, priority: int = 3) -> str:
+    async def start(self, start: RunStart, *, priority: int = 3, **_: Any) -> str:
         raise UnavailableError("Temporal cannot be reached", retry_after=5)
 
 
 class TooLarge(Gateway):
     """A gateway whose Temporal takes no start, because of its size."""
 
-    async def start(self, start: RunStart, *, priority: int = 3) -> str:
+    async def start(self, start: RunStart, *, priority: int = 3, **_: Any) -> str:
         raise LimitError("Blob data size exceeds limit")
