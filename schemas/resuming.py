@@ -78,9 +78,17 @@ def restart_points(
         ):
             open_.append(path)
     points = [*whole, *(path for path in open_ if not _holds(steps, course, path, whole + open_))]
-    inner = [path for path in points if not _within(steps, course, path, whole)]
+    later: dict[str, list[str]] = {
+        path: dependents(definition.steps, steps[path].id)[0] for path in points
+    }
+    first = [
+        path
+        for path in points
+        if not _within(steps, course, path, whole)
+        and not any(_follows(steps[path], steps[other], later[other]) for other in points)
+    ]
     order = list(steps)
-    return sorted(inner, key=order.index)
+    return sorted(first, key=order.index)
 
 
 def kept_steps(
@@ -159,6 +167,12 @@ def _holds(steps: Mapping[str, StepState], course: Course, path: str, others: li
     return any(
         above.path == path for other in others for above in _above(steps, course, steps[other])
     )
+
+
+def _follows(state: StepState, other: StepState, later: list[str]) -> bool:
+    """True for a step that runs again anyway when the other one does."""
+    around = other.path.removesuffix(other.id)
+    return state.id != other.id and state.id in later and state.path.startswith(around)
 
 
 def _within(steps: Mapping[str, StepState], course: Course, path: str, others: list[str]) -> bool:
