@@ -23,8 +23,6 @@ from activities.services import Services
 from schemas.errors import ErrorCode, Problem
 from schemas.keeping import Keep
 
-TURN = "agent_turn"
-
 
 class ToolSpec(BaseModel):
     """A tool as the model is told of it."""
@@ -75,9 +73,9 @@ class TurnResult(BaseModel):
 def build(services: Services) -> list[Callable[..., Any]]:
     """Give the activities of this module for a worker."""
 
-    @activity.defn(name=TURN)
+    @activity.defn(name=TURN.name)
     async def agent_turn(params: Any, context: Any) -> Any:
-        return await execute(_ENTRY, services, params, context)
+        return await execute(TURN, services, params, context)
 
     return [agent_turn]
 
@@ -204,8 +202,9 @@ def _usage(replies: list[Reply]) -> AiUsage:
     )
 
 
-_ENTRY = Action(
-    name=TURN,
+# Not marked with @action: a definition names `agent`, whose turns the interpreter asks for.
+TURN = Action(
+    name="agent_turn",
     summary="One turn of an agent's model.",
     function=take,
     params=TurnParams,

@@ -8,6 +8,7 @@ from schemas.durations import format_duration
 from schemas.graph import dependencies
 from schemas.step_base import ErrorRoute, StepBase
 from schemas.steps import (
+    Agent,
     Approval,
     Condition,
     Delay,
@@ -146,6 +147,10 @@ class _Builder:
                 return [(step.id, "done")]
             case Wait() | Approval():
                 return self.waiting(step)
+            case Agent():
+                for tool in step.tools:
+                    self.steps(tool.do, [(step.id, f"tool {tool.name}")], dotted=True)
+                return [(step.id, "")]
             case Stop() | Fail():
                 return []
             case _:

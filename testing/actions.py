@@ -9,6 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities import liquid
+from activities.agent import TURN
 from activities.errors import ActionError, invalid_input
 from activities.execution import application_error
 from activities.registry import Action, Registry
@@ -18,6 +19,7 @@ from schemas.markers import names_in, resolved
 from schemas.policies import Retry
 from schemas.run import Lead
 from schemas.validation import check_input
+from testing.agents import turn_of
 from testing.cases import Attempt
 from testing.deliveries import tell
 from testing.world import Mail, World
@@ -29,7 +31,8 @@ WorldOf = Callable[[str], World]
 
 def build(registry: Registry, world_of: WorldOf) -> list[Callable[..., Any]]:
     """Give an activity for each action; `world_of` finds the case by the run's id."""
-    return [_fake(registry.get(name), world_of) for name in registry.specs()]
+    entries = [registry.get(name) for name in registry.specs()]
+    return [_fake(entry, world_of) for entry in (*entries, TURN)]
 
 
 def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
@@ -54,6 +57,8 @@ def _attempts(entry: Action, world: World, step: StepContext, params: Any) -> di
     retry = Retry.model_validate(step.retry)
     # A case has no secrets: a word stands for each, which fits where the value would.
     params = resolved(params, {name: f"secret-{name}" for name in names_in(params)})
+    # Turns are counted in their paths; a case names the agent.
+    path = step.path.rpartition("[")[0] if entry is TURN else step.path
     number = 0
     while True:
         number += 1
@@ -63,8 +68,9 @@ def _attempts(entry: Action, world: World, step: StepContext, params: Any) -> di
                 parsed = entry.params.model_validate(params)
             except ValidationError as error:
                 raise invalid_input(entry.name, error) from error
-            attempt = world.next_attempt(step.path)
-            result = _answer(entry, world, step.path, parsed.model_dump(by_alias=True), attempt)
+            attempt = world.next_attempt(path)
+            given = parsed.model_dump(by_alias=True)
+            result = _answer(entry, world, path, given, attempt)
         except SojournError as error:
             late = attempt is not None and attempt.timeout is True
             # A timeout is the server's: `only` and `except` have no say in it.
@@ -210,4 +216,8 @@ def _ai(params: dict[str, Any], result: Any) -> Any:
     return usual | result
 
 
-_FILLED: dict[str, Callable[[dict[str, Any], Any], Any]] = {"http": _http, "ai": _ai}
+_FILLED: dict[str, Callable[[dict[str, Any], Any], Any]] = {
+    "http": _http,
+    "ai": _ai,
+    TURN.name: turn_of,
+}
