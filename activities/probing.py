@@ -95,6 +95,9 @@ class Prober:
             return False, error.message
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
             return False, f"the connection failed: {type(error).__name__}: {error}"
+        except ValueError as error:
+            # A header, a host or a key file that cannot even be written or read.
+            return False, f"what is stored cannot be used: {type(error).__name__}: {error}"
 
     # -- mail ----------------------------------------------------------------------------------
 
