@@ -7,7 +7,7 @@ _NORMALISED = (
     (re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "<url>"),
     (re.compile(r"[^\s'\"<>@,;:()]+@[^\s'\"<>@,;:()]+"), "<address>"),
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"\b(?=[a-z]*[0-9])[0-9a-z_-]{16,}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b(?=[0-9a-z_-]*[0-9])[0-9a-z_-]{16,}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
     (re.compile(r"\s+"), " "),
