@@ -5,7 +5,6 @@ sleep are not there unless the host answers for them, and this one answers for n
 """
 
 import asyncio
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,7 +151,7 @@ def _drop(_stream: str, _text: str) -> None:
 
 def _library() -> ModuleType:
     try:
-        return importlib.import_module("pydantic_monty")
+        import pydantic_monty
     except ImportError as error:
         raise ActionError(
             f"code steps need the extra 'code': {error.name} is not installed",
@@ -160,6 +159,7 @@ def _library() -> ModuleType:
             retryable=False,
             hint="install sojourn[code] on the workers",
         ) from error
+    return pydantic_monty
 
 
 def _line(error: Any) -> int | None:

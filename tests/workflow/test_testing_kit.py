@@ -45,7 +45,9 @@ def test_everything_that_the_interpreter_asks_is_answered() -> None:
 
     fakes = [*verdicts.build(nobody, nothing), *actions.build(REGISTRY, lambda _: nobody())]
     real = REGISTRY.activities(Services())
-    assert {activity_name(each) for each in fakes} == {activity_name(each) for each in real}
+    asked = {activity_name(each) for each in real} - {activity_name(each) for each in fakes}
+    # Of Sojourn's own workflows, not of runs.
+    assert asked == {"bulk_batch", "order_scheduled", "prune"}
 
 
 async def test_ninety_days_take_far_less_than_a_second(bench: Bench) -> None:
