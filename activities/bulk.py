@@ -23,7 +23,13 @@ from db.engine import Database
 from schemas.actions import Catalogue, action_timeouts
 from schemas.bulk import BULK_BATCH, BulkAction, BulkCall, BulkProgress
 from schemas.definition import Definition
-from schemas.errors import ConflictError, ErrorCode, SojournError, UnavailableError
+from schemas.errors import (
+    ConflictError,
+    ErrorCode,
+    NotFoundError,
+    SojournError,
+    UnavailableError,
+)
 from schemas.operations import Decide, Migrate
 from schemas.run import RunState
 
@@ -48,6 +54,9 @@ def build(services: Services, catalogue: Catalogue) -> list[Callable[..., Any]]:
         )
         try:
             return await batch.work()
+        except NotFoundError as error:
+            # The job was pruned.
+            raise ApplicationError(error.message, type=error.code, non_retryable=True) from error
         except (UnavailableError, SQLAlchemyError, OSError, RPCError) as error:
             # What was done is kept; the next attempt goes on with the rest.
             raise ApplicationError(

@@ -8,7 +8,7 @@ from api.config import ApiConfig
 from api.publishing import definition_of
 from db import definitions, run_steps, runs
 from db.engine import Database
-from db.resumed_steps import copy_steps, state_of
+from db.resumed_steps import began, copy_steps, state_of
 from db.run_steps import RunStep
 from db.run_table import Run
 from schemas.definition import Definition
@@ -45,8 +45,7 @@ async def resumed(
             session, run.workspace, ended.definition, ended.version
         )
         rows = await run_steps.steps(session, run.workspace, ended.id)
-    if ended.temporal_run_id is None:
-        # It never began.
+    if not began(ended):
         return None
     definition = definition_of(version)
     failed_at = (ended.error or {}).get("step")

@@ -14,7 +14,7 @@ from db.definitions import Version
 from db.events import Published
 from db.locks import try_lock
 from db.ordering import order_run, refuse_unpublished
-from db.resumed_steps import state_of
+from db.resumed_steps import began, state_of
 from db.run_table import Run
 from schemas.definition import Definition
 from schemas.errors import ConflictError, InputError, NotFoundError, SojournError
@@ -109,7 +109,7 @@ async def outlook(session: AsyncSession, letter: DeadLetter, wish: Wish) -> Outl
         )
         if wish.origin == "start":
             return Outlook(Fit.SAFE)
-        return await _judge(session, run, version)
+        return await _judge(session, await _source(session, run), version)
     except SojournError as error:
         return Outlook(Fit.BLOCKED, [error.message])
 
@@ -178,9 +178,10 @@ async def _again(session: AsyncSession, letter: DeadLetter, wish: Wish, actor: s
     """Order the new run of a dead letter."""
     run = await _run_of(session, letter)
     await _refuse_twice(session, letter)
-    resumes = wish.origin == "failed_step"
-    if resumes:
-        found = await _judge(session, run, await _version(session, run, wish))
+    resumes: Run | None = None
+    if wish.origin == "failed_step":
+        resumes = await _source(session, run)
+        found = await _judge(session, resumes, await _version(session, run, wish))
         if found.fit is Fit.BLOCKED:
             raise ConflictError("; ".join(found.reasons), hint="name a version that fits")
     ordered = await order_run(
@@ -197,7 +198,7 @@ async def _again(session: AsyncSession, letter: DeadLetter, wish: Wish, actor: s
     statement = (
         sa.update(Run)
         .where(col(Run.id) == ordered.run_id)
-        .values(redrive_of=letter.id, resumes_from=run.id if resumes else None)
+        .values(redrive_of=letter.id, resumes_from=resumes.id if resumes else None)
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)
@@ -249,6 +250,16 @@ async def _run_of(session: AsyncSession, letter: DeadLetter) -> Run:
         )
     if run.parent_run_id is not None:
         raise ConflictError("the run belongs to another one", hint=f"see {run.parent_run_id}")
+    return run
+
+
+async def _source(session: AsyncSession, run: Run) -> Run:
+    """Give the run whose results count: of one that never began, the one it was to go on from."""
+    while not began(run) and run.resumes_from is not None:
+        try:
+            run = await runs.get(session, run.workspace, run.resumes_from)
+        except NotFoundError as error:
+            raise ConflictError("the run to go on from was pruned") from error
     return run
 
 

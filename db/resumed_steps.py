@@ -6,9 +6,15 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.run_steps import RunStep
+from db.run_table import Run
 from schemas.run import StepState
 
 _NAMES = set(StepState.model_fields) & set(RunStep.model_fields) - {"input"}
+
+
+def began(run: Run) -> bool:
+    """True for a run that Temporal has had; another one failed before it could start."""
+    return run.temporal_run_id is not None or run.started_at is not None
 
 
 def state_of(row: RunStep) -> StepState:

@@ -122,6 +122,8 @@ async def test_the_end_from_outside_makes_a_letter_and_settles_one(
     after = await letter_of(api, run.id)
     assert (after["code"], after["state"], after["redrives"]) == ("TIMEOUT", "open", 1)
     terminated, _ = await new_run(api, database, after)
+    # The run between them never began: what the first one had finished is still finished.
+    assert terminated.resumes_from == letter["run_id"]
     async with database.session() as session:
         assert await close(session, "default", terminated.id, RunStatus.TERMINATED, error=error)
     assert (await api.get(LETTERS, params={"run": terminated.id})).json()["items"] == []
