@@ -1,6 +1,8 @@
 """The CLI's way to a running Sojourn: its HTTP API."""
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from schemas.errors import ErrorCode, Problem, SojournError, UnavailableError
 
 _DEV_ENV = Path(".sojourn/dev.env")
 _TIMEOUT = 30.0
+# Without a byte for so long a stream is broken: the server sends one every 15 s.
+_SILENCE = 60.0
+_PAGE = 200
 
 
 class RemoteError(SojournError):
@@ -52,9 +57,51 @@ class Remote:
         given = {name: value for name, value in params.items() if value is not None}
         return self._call("GET", path, params=given)
 
-    def post(self, path: str, body: Any = None, **params: Any) -> Any:
-        """POST JSON."""
-        return self._call("POST", path, json=body, params=params)
+    def get_text(self, path: str, **params: Any) -> str:
+        """GET what is not JSON; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._answer("GET", path, params=given).text
+
+    def pages(self, path: str, limit: int, **params: Any) -> list[Any]:
+        """GET the items of a list, page by page, until there are `limit` or no more."""
+        found: list[Any] = []
+        cursor: str | None = None
+        while True:
+            size = min(limit - len(found), _PAGE)
+            page = self.get(path, **params, cursor=cursor, limit=size)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None or len(found) >= limit:
+                return found
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None, **params: Any) -> Any:
+        """POST JSON; `key` is the idempotency key."""
+        headers = {"Idempotency-Key": key} if key is not None else None
+        return self._call("POST", path, json=body, params=params, headers=headers)
+
+    def delete(self, path: str) -> None:
+        """DELETE a resource."""
+        self._call("DELETE", path)
+
+    def events(self, path: str, last: str | None = None) -> Iterator[dict[str, Any]]:
+        """Follow server-sent events after `last`: {id, event, **data}.
+
+        Ends when the stream does; what breaks it ends it, too, since it can be resumed.
+        """
+        headers = self._headers | ({"Last-Event-ID": last} if last else {})
+        timeout = httpx2.Timeout(_TIMEOUT, read=_SILENCE)
+        try:
+            with httpx2.stream(
+                "GET", f"{self._url}/api/v1{path}", headers=headers, timeout=timeout
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refused(answer)
+                yield from _parsed(answer.iter_lines())
+        except (httpx2.ReadTimeout, httpx2.RemoteProtocolError, httpx2.ReadError):
+            return
+        except httpx2.HTTPError as error:
+            raise self._away(error) from error
 
     def patch(self, path: str, body: Any) -> Any:
         """PATCH JSON."""
@@ -65,9 +112,13 @@ class Remote:
         headers = {"Content-Type": "application/yaml"}
         return self._call("POST", path, content=source.encode(), headers=headers, params=params)
 
-    def _call(
+    def _call(self, method: str, path: str, **request: Any) -> Any:
+        answer = self._answer(method, path, **request)
+        return answer.json() if answer.content else None
+
+    def _answer(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any
-    ) -> Any:
+    ) -> httpx2.Response:
         given = self._headers | (headers or {})
         try:
             # One connection a call: a command makes one or two, and leaves none behind.
@@ -75,14 +126,33 @@ class Remote:
                 method, f"{self._url}/api/v1{path}", headers=given, timeout=_TIMEOUT, **request
             )
         except httpx2.HTTPError as error:
-            raise UnavailableError(
-                f"Sojourn does not answer at {self._url}: {error or type(error).__name__}",
-                code=ErrorCode.INTERNAL,
-                hint="is it running? 'sojourn dev' starts it here",
-            ) from error
+            raise self._away(error) from error
         if answer.is_error:
             raise _refused(answer)
-        return answer.json() if answer.content else None
+        return answer
+
+    def _away(self, error: httpx2.HTTPError) -> UnavailableError:
+        return UnavailableError(
+            f"Sojourn does not answer at {self._url}: {error or type(error).__name__}",
+            code=ErrorCode.INTERNAL,
+            hint="is it running? 'sojourn dev' starts it here",
+        )
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Read events of a stream: fields until an empty line, comments left out."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            data = json.loads(fields["data"])
+            yield {"id": fields.get("id"), "event": fields.get("event"), **data}
+            fields = {}
+        else:
+            fields = {}
 
 
 def _refused(answer: httpx2.Response) -> RemoteError:

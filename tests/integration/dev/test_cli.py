@@ -51,7 +51,7 @@ def test_where_sojourn_runs_must_be_known(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("SOJOURN_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("SOJOURN_API_KEY", "any")
     done = sojourn("runs")
-    assert done.exit_code == 1
+    assert done.exit_code == 5
     assert "does not answer at http://127.0.0.1:1" in done.output
 
 
@@ -69,16 +69,17 @@ def test_runs_are_published_started_and_steered(
     file.write_text(WAITING)
 
     def status() -> str:
-        shown = sojourn("show", run)
+        shown = sojourn("show", run, "--json")
         assert shown.exit_code == 0, shown.output
         return json.loads(shown.stdout)["status"]
 
     assert "steered version 1 is published" in sojourn("publish", str(file)).output
     file.write_text(WAITING + "title: Second\n")
     assert "steered version 2 is published" in sojourn("publish", str(file)).output
-    run = sojourn("start", "steered", "--input", "{}").stdout.strip()
+    run = sojourn("run", "steered", "--input", "{}").stdout.strip()
     wait_until(lambda: status() == "waiting", "the run waits")
     assert run in sojourn("runs", "--definition", "steered").stdout
+    assert "approved" in sojourn("show", run).stdout
 
     assert sojourn("pause", run).exit_code == 0
     wait_until(lambda: status() == "paused", "the run is paused")
@@ -88,8 +89,10 @@ def test_runs_are_published_started_and_steered(
     wait_until(lambda: status() == "cancelled", "the run is cancelled")
 
     again = sojourn("cancel", run)
-    assert (again.exit_code, "CONFLICT" in again.output) == (1, True)
-    unknown = sojourn("start", "there-is-none")
-    assert (unknown.exit_code, "NOT_FOUND" in unknown.output) == (1, True)
+    assert (again.exit_code, "CONFLICT" in again.output) == (4, True)
+    unknown = sojourn("run", "there-is-none")
+    assert (unknown.exit_code, "NOT_FOUND" in unknown.output) == (3, True)
+    watched = sojourn("watch", run)
+    assert (watched.exit_code, "cancelled" in watched.stdout) == (1, True)
     dev.signal(signal.SIGTERM)
     assert dev.wait() == 0
