@@ -60,6 +60,11 @@ SUBJECTS: tuple[Subject, ...] = (
     ),
     Subject("lead_events", "lead_events", "created_at", None, "what leads did"),
     Subject("mail_messages", "mail_messages", "created_at", None, "mails and their links"),
+    Subject("mail_hits", "mail_hits", "created_at", 365, "requests for pixels and links of mails"),
+    # Two weeks later a mailbox may be read once more.
+    Subject(
+        "mail_inbound", "mail_inbound", "created_at", 365, "replies and bounces received", least=30
+    ),
     Subject("ai_cache", "ai_cache", "expires_at", 1, "cached answers, from their expiry on"),
     Subject("ai_results", "ai_results", "expires_at", 1, "answers of steps, from their expiry on"),
     Subject("ai_usage", "ai_usage", "at", None, "tokens and money spent, call by call"),
