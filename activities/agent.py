@@ -22,6 +22,7 @@ from activities.registry import Action
 from activities.services import Services
 from schemas.errors import ErrorCode, Problem
 from schemas.keeping import Keep
+from schemas.markers import disarmed, holds_markers
 
 
 class ToolSpec(BaseModel):
@@ -75,7 +76,10 @@ def build(services: Services) -> list[Callable[..., Any]]:
 
     @activity.defn(name=TURN.name)
     async def agent_turn(params: Any, context: Any) -> Any:
-        return await execute(TURN, services, params, context)
+        # What tools and models said was never rendered: a marker in it would be made a secret,
+        # and told to the model.
+        told = disarmed(params) if holds_markers(params) else params
+        return await execute(TURN, services, told, context)
 
     return [agent_turn]
 

@@ -102,3 +102,14 @@ def resolved(value: Any, secrets: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [resolved(one, secrets) for one in value]
     return value
+
+
+def disarmed(value: Any) -> Any:
+    """Copy of data from outside in which nothing is a marker: U+FFFD stands for the delimiter."""
+    if isinstance(value, str):
+        return value.replace(DELIMITER, "\ufffd")
+    if isinstance(value, Mapping):
+        return {disarmed(key): disarmed(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [disarmed(one) for one in value]
+    return value
