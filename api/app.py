@@ -16,6 +16,7 @@ from api.correlation import CorrelationMiddleware
 from api.errors import add_error_handlers
 from api.guard import GuardMiddleware
 from api.openapi import TAGS, describe
+from api.queue_gauges import QueueGauges
 from api.routes import api_router, process_router
 from api.simulation import Simulator
 from db.engine import Database
@@ -64,6 +65,7 @@ def create_app(
     app.state.database = database
     app.state.gateway = gateway
     app.state.circuit = Circuit(gateway)
+    app.state.queue_gauges = QueueGauges(database, gateway, config.workspace)
     app.state.catalogue = catalogue
     app.state.config = config
     app.state.simulator = simulator

@@ -1,7 +1,7 @@
 """The steps of days that are over, counted once: what makes analytics of a million steps quick.
 
 A day's figures are computed anew as a whole, by one query off the path of runs, so that a repeated
-or broken pass does no harm. A day is due again when it has another number of ended runs than were
+or broken pass does no harm. A day is due again when its ended runs are not those that were
 counted: one was closed late, or some were pruned.
 """
 
@@ -51,23 +51,29 @@ _FORGET = sa.text(
     "DELETE FROM analytics_step_days WHERE workspace = :workspace AND ended_on = :day"
 )
 _MARK = sa.text("""
-INSERT INTO analytics_days (workspace, day, runs, rolled_at)
-SELECT CAST(:workspace AS text), CAST(:day AS date), count(*), CAST(:now AS timestamptz)
+INSERT INTO analytics_days (workspace, day, runs, fingerprint, rolled_at)
+SELECT CAST(:workspace AS text), CAST(:day AS date), count(*),
+    coalesce(bit_xor(hashtextextended(id, 0)), 0), CAST(:now AS timestamptz)
 FROM runs
 WHERE workspace = :workspace AND finished_at >= :since AND finished_at < :until
-ON CONFLICT (workspace, day) DO UPDATE SET runs = excluded.runs, rolled_at = excluded.rolled_at
+ON CONFLICT (workspace, day) DO UPDATE SET
+    runs = excluded.runs, fingerprint = excluded.fingerprint, rolled_at = excluded.rolled_at
 """)
 _DUE = sa.text("""
 WITH there AS (
-    SELECT (finished_at AT TIME ZONE 'UTC')::date AS day, count(*) AS runs FROM runs
+    SELECT (finished_at AT TIME ZONE 'UTC')::date AS day, count(*) AS runs,
+        bit_xor(hashtextextended(id, 0)) AS fingerprint
+    FROM runs
     WHERE workspace = :workspace AND finished_at IS NOT NULL AND finished_at < :until
     GROUP BY 1
 )
 SELECT coalesce(there.day, rolled.day) AS day
 FROM there
-FULL JOIN (SELECT day, runs FROM analytics_days WHERE workspace = :workspace) AS rolled
-    ON rolled.day = there.day
-WHERE coalesce(there.runs, 0) <> coalesce(rolled.runs, -1)
+FULL JOIN (
+    SELECT day, runs, fingerprint FROM analytics_days WHERE workspace = :workspace
+) AS rolled ON rolled.day = there.day
+WHERE rolled.day IS NULL OR coalesce(there.runs, 0) <> rolled.runs
+    OR coalesce(there.fingerprint, 0) <> rolled.fingerprint
 ORDER BY 1
 """)
 

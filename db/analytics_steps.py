@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db.analytics import OF_RUNS, Scope, rows
+from db.analytics import Scope, rows
 from db.analytics_days import MEASURES, ONCE, midnight, rolled_until
 
 _DAY = timedelta(days=1)
@@ -24,15 +24,26 @@ WHERE workspace = :workspace AND definition = :definition
 GROUP BY 1, 2, 3, 4
 """
 # What the days do not have: runs that are open or ended since, and those of days that the span
-# holds in part.
-_FRESH = f"""
-SELECT s.id AS step, s.type, s.status, coalesce(s.error_code, '') AS error_code, {MEASURES}
-FROM runs r JOIN run_steps s ON s.run_id = r.id
-WHERE {OF_RUNS} AND {ONCE}
-    AND (r.finished_at IS NULL OR r.finished_at >= :mark
-         OR r.created_at < :whole_from OR r.created_at >= :whole_to)
-GROUP BY 1, 2, 3, 4
-"""  # noqa: S608 - constants of this module
+# holds in part. Each part has a range of its own, from which PostgreSQL can tell how many they are.
+_OF_PART = """
+SELECT r.id, r.parent_path FROM runs r
+WHERE r.workspace = :workspace AND r.definition = :definition
+    AND (CAST(:version AS integer) IS NULL OR r.version = CAST(:version AS integer))
+"""
+_OPEN = f"""{_OF_PART}
+    AND r.created_at >= :first AND r.created_at < :last
+    AND (r.finished_at IS NULL OR r.finished_at >= :mark)
+"""
+_BEFORE = f"{_OF_PART} AND r.created_at >= :since AND r.created_at < :before"
+_AFTER = f"{_OF_PART} AND r.created_at >= :after AND r.created_at < :until"
+
+
+def _fresh(*parts: str) -> str:
+    return f"""
+    SELECT s.id AS step, s.type, s.status, coalesce(s.error_code, '') AS error_code, {MEASURES}
+    FROM ({" UNION ALL ".join(parts)}) AS r JOIN run_steps s ON s.run_id = r.id
+    WHERE {ONCE} GROUP BY 1, 2, 3, 4
+    """  # noqa: S608 - constants of this module
 
 
 @dataclass
@@ -70,21 +81,22 @@ async def of_steps(session: AsyncSession, scope: Scope) -> list[StepFigures]:
     mark = await rolled_until(session, scope.workspace)
     first = _ceiling(scope.since)
     last = max(first, midnight(scope.until.astimezone(UTC).date()))
-    given = {
-        **scope.parameters,
-        "mark": mark,
-        "whole_from": first,
-        "whole_to": last,
-    }
-    whole: dict[str, Any] = {
+    common = {
         "workspace": scope.workspace,
         "definition": scope.definition,
         "version": scope.version,
-        "first": first.date(),
-        "last": last.date(),
     }
+    whole = {**common, "first": first.date(), "last": last.date()}
+    fresh = {**common, "first": first, "last": last, "mark": mark}
+    parts = [_OPEN]
+    if scope.since < first:
+        parts.append(_BEFORE)
+        fresh |= {"since": scope.since, "before": min(first, scope.until)}
+    if last < scope.until:
+        parts.append(_AFTER)
+        fresh |= {"after": max(last, scope.since), "until": scope.until}
     found: dict[tuple[str, str], StepFigures] = {}
-    for row in [*await rows(session, _KEPT, whole), *await rows(session, _FRESH, given)]:
+    for row in [*await rows(session, _KEPT, whole), *await rows(session, _fresh(*parts), fresh)]:
         key = (row["step"], row["type"])
         _add(found.setdefault(key, StepFigures(*key)), row)
     return [found[key] for key in sorted(found)]

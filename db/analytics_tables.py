@@ -36,11 +36,15 @@ class StepDay(SQLModel, table=True):
 
 
 class RolledDay(SQLModel, table=True):
-    """A day (UTC) whose ended runs are in `analytics_step_days`: so many as there were then."""
+    """A day (UTC) whose ended runs are in `analytics_step_days`: how many, and which.
+
+    `fingerprint` is of the runs' ids: it differs once others are there, or fewer.
+    """
 
     __tablename__ = "analytics_days"  # pyright: ignore[reportAssignmentType]
 
     workspace: str = Field(primary_key=True)
     day: date = Field(primary_key=True)
     runs: int = Field(sa_type=sa.BigInteger)
+    fingerprint: int = Field(sa_type=sa.BigInteger)
     rolled_at: datetime = Field(default_factory=now)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -47,6 +47,7 @@ from schemas.run import (
     RunState,
     RunStatus,
 )
+from workflows.backlog import Backlog, backlogs, fresh_pollers
 from workflows.events import RunEvent, translate
 from workflows.refusals import RETRY_AFTER, refusal, translated
 from workflows.scheduling import Schedules
@@ -61,8 +62,6 @@ _UPDATES: dict[type[Any], str] = {
     Rewind: "rewind",
     Migrate: "migrate",
 }
-# A poll takes a minute at most. Temporal names a poller for five, though its worker was killed.
-_POLL_FRESH = timedelta(seconds=75)
 _MAILBOX_DEADLINE = 0.5
 _QUERY_TRIES = 3
 _FAIRNESS_KEY_BYTES = 64
@@ -133,6 +132,15 @@ class Gateway:
     def schedules(self) -> Schedules:
         """The schedules in Temporal, under the same deadline."""
         return Schedules(self._client, self._task_queue, self._within)
+
+    @property
+    def task_queue(self) -> str:
+        """The task queue that workers poll."""
+        return self._task_queue
+
+    async def backlogs(self) -> list[Backlog]:
+        """Ask what the task queue holds; raises UnavailableError."""
+        return await backlogs(self._client, self._task_queue, self._within)
 
     async def start(
         self, start: RunStart, *, priority: int = 3, state: RunState | None = None
@@ -360,8 +368,7 @@ class Gateway:
                 task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
             )
         )
-        oldest = datetime.now(UTC) - _POLL_FRESH
-        return any(each.last_access_time.ToDatetime(UTC) >= oldest for each in answer.pollers)
+        return fresh_pollers(answer) > 0
 
     async def _within(self, call: Awaitable[T], *, deadline: float | None = None) -> T:
         """Await a call for so long only: the SDK itself retries a dead server for ten seconds."""

@@ -56,10 +56,12 @@ Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="by defaul
 
 
 def get_span(since: Since = None, until: Until = None) -> tuple[datetime, datetime | None]:
-    """The time asked for; raises InputError without a time zone."""
+    """The time asked for; raises InputError without a time zone, or far from any run."""
     for name, moment in (("from", since), ("to", until)):
         if moment is not None and moment.tzinfo is None:
             raise InputError(f"{name!r} needs a time zone", hint="2026-01-31T12:00:00Z")
+        if moment is not None and not 1971 <= moment.year <= 9998:
+            raise InputError(f"{name!r} must be in the years 1971 to 9998")
     return since or analytics.default_since(), until
 
 

@@ -72,6 +72,7 @@ def upgrade() -> None:
         sa.Column("workspace", sa.String(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("runs", sa.BigInteger(), nullable=False),
+        sa.Column("fingerprint", sa.BigInteger(), nullable=False),
         sa.Column("rolled_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("workspace", "day", name=op.f("pk_analytics_days")),
     )
