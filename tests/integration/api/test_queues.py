@@ -138,8 +138,8 @@ async def test_queues_equal_a_count_by_hand(
     for name, counts in expected.items():
         for state, count in counts.items():
             assert samples["sojourn_queue_runs", name, state] == count
-    assert samples["sojourn_task_queue_backlog", queue, "workflow"] == 3
-    assert samples["sojourn_task_queue_pollers", queue, "workflow"] == 0
+    assert samples["sojourn_task_queue_backlog", "workflow", queue] == 3
+    assert samples["sojourn_task_queue_pollers", "workflow", queue] == 0
     for number in range(3):
         await client.get_workflow_handle(f"{queue}-{number}").terminate()
 
