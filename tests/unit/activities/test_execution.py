@@ -248,7 +248,7 @@ async def test_logs_carry_the_run(runner: Runner, step: dict[str, Any]) -> None:
 
 def test_the_catalogue(registry: Registry) -> None:
     specs = registry.specs()
-    assert list(specs) == ["ai", "email", "emit", "http", "lead"]
+    assert list(specs) == ["ai", "code", "email", "emit", "function", "http", "lead", "mcp"]
     assert specs["ai"].timeout == timedelta(seconds=10)
     for spec in specs.values():
         assert spec.summary.endswith(".")
@@ -265,10 +265,15 @@ def test_the_worker_gets_every_activity(
     names = set(make_runner(Services()).functions)
     assert names == {
         "ai",
+        "code",
         "email",
         "emit",
+        "function",
         "http",
         "lead",
+        "mcp",
+        "agent_turn",
+        "bulk_batch",
         "verdict",
         "choose",
         "check",
