@@ -11,13 +11,13 @@ from db.ids import new_id
 
 HEADER = b"x-request-id"
 _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_TOKEN = re.compile(r"(/hooks/)[^/]+")
+_TOKEN = re.compile(r"(/hooks/|/mail/inbound/)[^/]+")
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = structlog.get_logger(__name__)
 
 
 def public_path(path: str) -> str:
-    """Give a path as logs may show it: without the token of a webhook, which is a secret."""
+    """Give a path as logs may show it: without the token of a hook or inbox, which is a secret."""
     return _TOKEN.sub(r"\1***", path)
 
 

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from api.auth import public_operations
 from api.errors import ProblemDetail
 from api.models.events import CloudEvent, PlainEvent
+from api.models.mail_inboxes import InboundMessage
 
 TAGS: list[dict[str, Any]] = [
     {"name": "definitions", "description": "Workflow definitions and their versions."},
@@ -20,7 +21,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "leads", "description": "People that runs are about, and what they did."},
     {"name": "templates", "description": "Stored emails."},
     {"name": "connections", "description": "Stored access to outside systems, and secrets."},
-    {"name": "mail", "description": "Who gets no mail."},
+    {"name": "mail", "description": "What comes back of mails, and who gets none."},
     {"name": "ai", "description": "What AI steps cost, and what they may."},
     {"name": "dead letters", "description": "What failed for good, and trying it again."},
     {"name": "bulk", "description": "One action on many runs or dead letters."},
@@ -52,7 +53,7 @@ def describe(app: FastAPI, *, server: str | None) -> None:
             )
             schemas |= problem.pop("$defs", {})
             schemas["ProblemDetail"] = problem
-            for model in (PlainEvent, CloudEvent):
+            for model in (PlainEvent, CloudEvent, InboundMessage):
                 # Bodies that FastAPI cannot see.
                 schemas[model.__name__] = model.model_json_schema(
                     ref_template="#/components/schemas/{model}"

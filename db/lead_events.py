@@ -16,15 +16,17 @@ from schemas.errors import NotFoundError
 
 
 class LeadEventKind(StrEnum):
-    """What can happen to a lead. An opened mail is not a reply."""
+    """What can happen to a lead. Neither an opened mail nor an automatic answer is a reply."""
 
     SUBMITTED = "submitted"
     SENT = "sent"
     OPENED = "opened"
     CLICKED = "clicked"
     REPLIED = "replied"
+    AUTO_REPLIED = "auto_replied"
     BOOKED = "booked"
     BOUNCED = "bounced"
+    COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
     STATUS_CHANGED = "status_changed"
 

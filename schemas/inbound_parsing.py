@@ -48,6 +48,7 @@ def parse_mail(raw: bytes) -> Received:
         raise InputError(f"the mail has more than {MAX_PARTS} parts")
     try:
         message = message_from_bytes(raw, _class=EmailMessage, policy=_POLICY)
+        assert isinstance(message, EmailMessage)
         if not message.keys():
             raise InputError("this is no mail: it has no headers")
         return _read(message, digest)

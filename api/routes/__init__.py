@@ -19,6 +19,7 @@ from api.routes import (
     hooks,
     leads,
     logs,
+    mail_inbound,
     metrics,
     migrations,
     operators,
@@ -35,6 +36,7 @@ from api.routes import (
     submissions,
     suppressions,
     templates,
+    tracking,
     triggers,
     unsubscribe,
     versions,
@@ -71,6 +73,7 @@ for _module in (
     connections,
     secrets,
     suppressions,
+    mail_inbound,
     ai,
     analytics,
     schema,
@@ -80,5 +83,5 @@ for _module in (
     api_router.include_router(_module.router)
 
 process_router = APIRouter()
-for _module in (health, metrics, unsubscribe):
+for _module in (health, metrics, unsubscribe, tracking):
     process_router.include_router(_module.router)
