@@ -19,7 +19,8 @@ from tests.integration.api.test_events import parse
 from workflows.events import RunEvent, translate
 from workflows.gateway import Execution, Gateway
 
-COUNT = 12
+# Enough of them for two continue-as-news, also where a busy worker needs few tasks for many.
+COUNT = 24
 LONG = (
     "name: {name}\nsteps:\n"
     + "".join(f"  - {{{{id: s{n}, type: delay, for: 1s}}}}\n" for n in range(COUNT))
