@@ -92,6 +92,14 @@ def api() -> None:
     server.main()
 
 
+@app.command("mail-poller")
+def mail_poller() -> None:
+    """Read the mailboxes for replies and bounces, with the settings of the environment."""
+    import worker as process
+
+    process.poller_main()
+
+
 @app.command()
 def migrate(
     namespace: Annotated[

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     # Of the configured server; connections say it themselves.
     mail_rate_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     mail_per_lead: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,2}/[0-9a-z]+$")
+    mail_poll_every: float = Field(default=30.0, gt=0)
     mail_tracking: Annotated[list[Literal["opens", "clicks"]], NoDecode] = []
 
     http_allow_cidrs: Annotated[list[str], NoDecode] = []

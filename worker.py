@@ -1,4 +1,4 @@
-"""The worker process: runs definitions and actions until it is told to stop."""
+"""The worker processes: one runs definitions and actions, one reads mailboxes."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,9 +16,11 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import ai
+from activities.mail_polling import MailPoller
 from activities.registry import load
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
+from schemas.errors import SojournError
 from settings import Settings, reveal
 from telemetry import Telemetry
 from workflows.setup import connect
@@ -136,6 +139,34 @@ async def serve(settings: Settings) -> None:
             server.should_exit = True
             await pages
         await database.close()
+
+
+async def poll_mail(settings: Settings) -> None:
+    """Read the workspace's mailboxes again and again until told to stop; Temporal is not needed.
+
+    Runs that wait for a reply are told by the API process.
+    """
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    database = settings.database()
+    poller = MailPoller(database, settings.services(database).vault, settings.workspace)
+    stopping = asyncio.create_task(stop.wait())
+    _log.info("mail poller reads the mailboxes of %r", settings.workspace)
+    try:
+        while not stop.is_set():
+            try:
+                await poller.once()
+            except (SojournError, SQLAlchemyError, OSError) as error:
+                _log.warning("mailboxes are read later: %s", error)
+            await asyncio.wait({stopping}, timeout=settings.mail_poll_every)
+    finally:
+        stopping.cancel()
+        await database.close()
+
+
+def poller_main() -> None:
+    """Run the mail poller with the settings of the environment."""
+    main_of("mail-poller", poll_mail)
 
 
 def main() -> None:

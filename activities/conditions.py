@@ -140,7 +140,10 @@ class LeadEventParams(_Params):
 class MailEventParams(LeadEventParams):
     """`with` of the checks on what a lead did with a mail."""
 
-    step: str | None = Field(default=None, description="the email step; any by default")
+    step: str | None = Field(
+        default=None,
+        description="an email step of this run: its mail alone counts; any mail by default",
+    )
 
 
 class CheckContext(StepContext):
@@ -195,13 +198,16 @@ def _happened(
 ) -> Callable[[AsyncSession, LeadEventParams, CheckContext], Awaitable[bool]]:
     async def happened(session: AsyncSession, params: LeadEventParams, scope: CheckContext) -> bool:
         lead_id = await _lead_id(session, params.lead or scope.lead_id, scope.workspace)
+        step = params.step if isinstance(params, MailEventParams) else None
         return await leads.has_event(
             session,
             scope.workspace,
             lead_id,
             kind,
             since=params.since or scope.started_at or _started_at(scope.run_id),
-            step=params.step if isinstance(params, MailEventParams) else None,
+            # Another run of the same definition has a step of this name as well.
+            run_id=None if step is None else scope.run_id,
+            step=step,
         )
 
     return happened
@@ -232,8 +238,8 @@ def _started_at(run_id: str) -> datetime | None:
 _Check = Callable[[AsyncSession, Any, CheckContext], Awaitable[bool]]
 _CHECKS: dict[str, tuple[type[_Params], _Check]] = {
     "budget_qualification": (BudgetParams, _budget),
-    # A reply is a mail that came back: an open or a click is none.
-    "reply_received": (LeadEventParams, _happened(leads.LeadEventKind.REPLIED)),
+    # A reply is a mail that came back: neither an open, nor a click, nor an automatic answer.
+    "reply_received": (MailEventParams, _happened(leads.LeadEventKind.REPLIED)),
     "booking_completed": (LeadEventParams, _happened(leads.LeadEventKind.BOOKED)),
     "email_opened": (MailEventParams, _happened(leads.LeadEventKind.OPENED)),
     "email_clicked": (MailEventParams, _happened(leads.LeadEventKind.CLICKED)),

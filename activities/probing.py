@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +13,7 @@ from urllib.parse import urlsplit
 import aiosmtplib
 import httpx2
 
-from activities._ssrf import is_never, system_resolver
-from activities.errors import ActionError
+from activities._imap import check_host, open_client, quoted, told
 from activities.http_auth import credentials, joined
 from activities.mail_provider import MailProviders
 from activities.masking import masking
@@ -108,7 +106,7 @@ class Prober:
     async def _smtp(self, connection: Connection) -> str:
         config, password = connection.config, connection.secrets.get("password")
         host, port, user = config["host"], config["port"], config.get("username")
-        await _check_host(host, port)
+        await check_host(host, port)
         client = aiosmtplib.SMTP(
             hostname=host,
             port=port,
@@ -129,7 +127,7 @@ class Prober:
         return f"logged in as {user}" if user else "connected, without a login"
 
     async def _imap(self, connection: Connection) -> str:
-        await _check_host(connection.config["host"], connection.config["port"])
+        await check_host(connection.config["host"], connection.config["port"])
         return await asyncio.to_thread(_read_mailbox, connection, self._deadline)
 
     async def _gmail(self, connection: Connection) -> str:
@@ -188,44 +186,17 @@ async def _get(client: httpx2.AsyncClient, url: str, headers: dict[str, str]) ->
     return told
 
 
-async def _check_host(host: str, port: int) -> None:
-    """Refuse metadata and link-local addresses; a mail server may well be internal."""
-    for answer in await system_resolver(host, port):
-        if is_never(ip_address(answer)):
-            raise ActionError(f"{host} leads to {answer}, a metadata or link-local address")
-
-
 def _read_mailbox(connection: Connection, seconds: float) -> str:
     """Log in and open the mailbox read-only; blocks."""
     config = connection.config
     try:
-        with _imap_client(config, seconds) as client:
+        with open_client(config, seconds) as client:
             client.login(config["username"], connection.secrets["password"])
-            answer, data = client.select(_quoted(config["mailbox"]), readonly=True)
+            answer, data = client.select(quoted(config["mailbox"]), readonly=True)
             if answer != "OK":
-                raise _FailedError(f"logged in, but the mailbox does not open: {_told(data)}")
-            return f"logged in as {config['username']}; {_told(data)} messages"
+                raise _FailedError(f"logged in, but the mailbox does not open: {told(data)}")
+            return f"logged in as {config['username']}; {told(data)} messages"
     except UnicodeEncodeError as error:
         raise _FailedError("user and password must be plain ASCII for IMAP") from error
     except imaplib.IMAP4.error as error:
         raise _FailedError(f"the mailbox server refused: {error}") from error
-
-
-def _imap_client(config: dict[str, Any], seconds: float) -> imaplib.IMAP4:
-    host, port, context = config["host"], config["port"], ssl.create_default_context()
-    if config["tls"] == "implicit":
-        return imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=seconds)
-    client = imaplib.IMAP4(host, port, timeout=seconds)
-    if config["tls"] == "starttls":
-        client.starttls(context)
-    return client
-
-
-def _quoted(mailbox: str) -> str:
-    return '"' + mailbox.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _told(data: list[Any]) -> str:
-    return " ".join(
-        one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in data
-    )

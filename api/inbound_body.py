@@ -1,7 +1,6 @@
 """Received mail as request bodies: JSON, the mail itself, and the forms that providers post."""
 
 import asyncio
-import hashlib
 import json
 from email import message_from_bytes, message_from_string, policy
 from email.message import EmailMessage
@@ -13,7 +12,15 @@ from pydantic import ValidationError
 
 from api.models.mail_inboxes import InboundMessage
 from schemas.errors import InputError, LimitError, Problem
-from schemas.inbound_mail import MAX_MAIL_BYTES, MAX_TEXT, Failure, InboundKind, Received, clean
+from schemas.inbound_mail import (
+    MAX_MAIL_BYTES,
+    MAX_TEXT,
+    Failure,
+    InboundKind,
+    Received,
+    clean,
+    digest_of,
+)
 from schemas.inbound_parsing import judge, message_ids, parse_mail, plain_address
 from schemas.storable import find_unstorable
 
@@ -165,7 +172,7 @@ def _received(
     return Received(
         kind=judge(headers.items(), from_address),
         message_id=clean(own[0]) if own else None,
-        digest=hashlib.sha256(body).hexdigest(),
+        digest=digest_of(body),
         from_address=from_address,
         subject=clean(subject),
         text=clean(text, MAX_TEXT),

@@ -1,5 +1,6 @@
 """Received mail as it is judged: replies, automatic answers, bounces and complaints."""
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -74,3 +75,8 @@ def clean(text: str | None, limit: int = MAX_LINE) -> str | None:
         return None
     whole = text[:limit].replace("\x00", "\ufffd")
     return whole.encode("utf-8", "replace").decode() or None
+
+
+def digest_of(raw: bytes) -> str:
+    """Give what a mail without a Message-ID is known by: the SHA-256 of its content, in hex."""
+    return hashlib.sha256(raw).hexdigest()

@@ -1,6 +1,5 @@
 """Reads a received mail (RFC 5322) for what it says of itself: a reply, or written by a machine."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from email import message_from_bytes, policy
@@ -8,7 +7,15 @@ from email.message import EmailMessage
 from html import unescape
 
 from schemas.errors import InputError
-from schemas.inbound_mail import MAX_LINE, MAX_REFERENCES, MAX_TEXT, InboundKind, Received, clean
+from schemas.inbound_mail import (
+    MAX_LINE,
+    MAX_REFERENCES,
+    MAX_TEXT,
+    InboundKind,
+    Received,
+    clean,
+    digest_of,
+)
 from schemas.mail_reports import read_report
 
 MAX_HEADER = 8192
@@ -40,7 +47,7 @@ _POLICY = _Capped()
 
 def parse_mail(raw: bytes) -> Received:
     """Read a mail; raises InputError for what cannot be read as one."""
-    digest = hashlib.sha256(raw).hexdigest()
+    digest = digest_of(raw)
     if _PARTS.search(raw) and (
         raw.count(b"\n--") > MAX_PARTS
         or (_STATUS.search(raw) and raw.count(b"\n\r\n") + raw.count(b"\n\n") > MAX_PARTS)

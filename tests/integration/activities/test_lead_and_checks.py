@@ -167,7 +167,7 @@ async def add(
 @pytest.mark.parametrize(
     ("check", "kind", "others"),
     [
-        ("reply_received", "replied", ["opened", "clicked", "booked", "sent"]),
+        ("reply_received", "replied", ["opened", "clicked", "booked", "sent", "auto_replied"]),
         ("booking_completed", "booked", ["replied", "clicked"]),
         ("email_opened", "opened", ["sent", "replied"]),
         ("email_clicked", "clicked", ["opened"]),
@@ -196,12 +196,19 @@ async def test_what_a_lead_did(
     assert await run("check", check, by_email, step | {"lead_id": None}) is True
 
 
+OTHER = {"run_id": new_id()}
+LONG_AGO = {"started_at": "2020-01-01T00:00:00Z"}
+
+
 async def test_opened_by_step(
     run: Run, step: dict[str, Any], lead: leads.Lead, database: "Database"
 ) -> None:
     await add(database, lead, "opened", step_path="welcome", run_id=step["run_id"])
     assert await run("check", "email_opened", {"step": "welcome"}, step) is True
     assert await run("check", "email_opened", {"step": "followup"}, step) is False
+    # Another run of the definition has had its own.
+    assert await run("check", "email_opened", {"step": "welcome"}, step | OTHER) is False
+    assert await run("check", "email_opened", {}, step | OTHER | LONG_AGO) is True
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ async def test_opened_by_step(
         ({}, {"lead_id": None}, "NOT_FOUND"),
         ({"lead": "nobody@example.com"}, {}, "NOT_FOUND"),
         ({"since": "yesterday"}, {}, "INVALID_INPUT"),
-        ({"step": "x"}, {}, "INVALID_INPUT"),
+        ({"step": 1}, {}, "INVALID_INPUT"),
         ({"unknown": 1}, {}, "INVALID_INPUT"),
     ],
 )

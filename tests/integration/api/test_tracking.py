@@ -32,14 +32,19 @@ class Sent:
 
 
 async def a_sent_mail(
-    database: "Database", *, ago: float = 60, url: str = TARGET, path: str = "each[3].send"
+    database: "Database",
+    *,
+    ago: float = 60,
+    url: str = TARGET,
+    path: str = "each[3].send",
+    workspace: str = "default",
 ) -> Sent:
     run_id = new_id()
     async with database.session() as session:
-        lead = await leads.upsert(session, "default", f"ada-{uuid4().hex}@example.com")
+        lead = await leads.upsert(session, workspace, f"ada-{uuid4().hex}@example.com")
         row = await mail_messages.open_message(
             session,
-            "default",
+            workspace,
             NewMail(
                 step_key=f"{run_id}:{path}",
                 run_id=run_id,
@@ -54,7 +59,7 @@ async def a_sent_mail(
         row.sent_at = now() - timedelta(seconds=ago)
         session.add(row)
         link = MailLink(
-            id=uuid4().hex[:22], workspace="default", message_id=row.id, url=url, position=2
+            id=uuid4().hex[:22], workspace=workspace, message_id=row.id, url=url, position=2
         )
         await mail_links.store(session, [link])
     return Sent(row, lead, link)
