@@ -18,10 +18,11 @@ class AiServer:
 
     `output` is what structured requests get (as the arguments of the tool the request forces),
     `text` what others get. `status` other than 200 makes every request fail, after the failures
-    queued in `failures` have been used up; `retry_after` goes along with a failure. `delay` is in
-    seconds. `script` says what requests over OpenAI's protocol with tools are answered, in order: a
-    text, or the calls as a list of (name, arguments). `raw` replaces the whole body. `outputs` are given before `output`, one a request.
-    `calls` holds each request's path and JSON.
+    queued in `failures` have been used up; `retry_after` goes along with a failure. `delay` is
+    in seconds. `script` says what requests over OpenAI's protocol with tools are answered, in
+    order: a text, or the calls as a list of (name, arguments). `raw` replaces the whole body.
+    `outputs` are given before `output`, one a request. `calls` holds each request's path and
+    JSON.
     """
 
     text: str = "Hello from the model."
