@@ -153,4 +153,6 @@ def _text(message: EmailMessage) -> str | None:
         return None
     if not isinstance(content, str):
         return None
-    return plain_text(content[:MAX_HTML]) if part.get_content_subtype() == "html" else content
+    if part.get_content_subtype() == "html":
+        return plain_text(content[:MAX_HTML])
+    return content.replace("\r\n", "\n")
