@@ -35,17 +35,32 @@ _logger = logging.getLogger(__name__)
 
 
 async def execute(entry: "Action", services: Services, params: Any, context: Any) -> Any:
+    """Run one attempt as the Temporal activity that this is; see `attempt`."""
+    info = activity.info()
+    timeout = info.start_to_close_timeout or entry.timeout
+    with _Heartbeats(info.heartbeat_timeout):
+        return await attempt(entry, services, params, context, number=info.attempt, timeout=timeout)
+
+
+async def attempt(
+    entry: "Action",
+    services: Services,
+    params: Any,
+    context: Any,
+    *,
+    number: int,
+    timeout: timedelta,
+) -> Any:
     """Validate, run and cap one attempt; every failure leaves as an ApplicationError.
 
-    `params` are the step's rendered parameters, `context` a dumped StepContext. Returns the
-    result as JSON values, at most MAX_OUTPUT_BYTES of them. Secrets that the attempt was given
-    are hidden from the result and from the failure, which are kept.
+    `params` are the step's rendered parameters, `context` a dumped StepContext; `number` counts
+    the activity's attempts. Returns the result as JSON values, at most MAX_OUTPUT_BYTES of them.
+    Secrets that the attempt was given are hidden from the result and from the failure, which are
+    kept. Call it in a task of its own.
     """
-    info = activity.info()
     retry, before = _DEFAULT_RETRY, 0
     step, lines = None, LogLines()
     failure: ApplicationError | None = None
-    timeout = info.start_to_close_timeout or entry.timeout
     with masking() as masks:
         try:
             step = read_context(context)
@@ -58,32 +73,31 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
             scope = ActionContext(
                 step=step,
                 services=services,
-                attempt=before + info.attempt,
+                attempt=before + number,
                 timeout=timeout,
                 lines=lines,
             )
-            # Bound for good: an activity has a task, and so a context, of its own.
+            # Bound for good: the task has a context of its own.
             structlog.contextvars.bind_contextvars(
                 correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
             )
-            with _Heartbeats(info.heartbeat_timeout):
-                result = await _run(entry, parsed, scope)
+            result = await _run(entry, parsed, scope)
             kept = dump_result(entry.name, result)
-            return {"attempt": info.attempt, "result": masks.value(kept) if masks else kept}
+            return {"attempt": number, "result": masks.value(kept) if masks else kept}
         except ValidationError as error:
             fault = invalid_input(entry.name, error)
-            failure, cause = application_error(fault, retry, info.attempt), error
+            failure, cause = application_error(fault, retry, number), error
         except SojournError as error:
-            failure, cause = application_error(error, retry, info.attempt, before), error
+            failure, cause = application_error(error, retry, number, before), error
         except Exception as error:
             _logger.exception("action %s failed in an unforeseen way", entry.name)
             fault = ActionError(
                 f"{entry.name} failed unexpectedly: {type(error).__name__}", code=ErrorCode.INTERNAL
             )
-            failure, cause = application_error(fault, retry, info.attempt, before), error
+            failure, cause = application_error(fault, retry, number, before), error
         finally:
             if failure is not None:
-                _log_failure(lines, failure, before + info.attempt)
+                _log_failure(lines, failure, before + number)
             if step is not None:
                 await lines.keep(services, step, masks, timeout)
         assert failure is not None, "whoever comes here has failed"

@@ -13,14 +13,17 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 import activities
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.services import Services
 from schemas.actions import ActionSpec, ParameterCheck
+from schemas.errors import ErrorCode
 from schemas.policies import DEFAULT_TIMEOUT
 from schemas.steps import CONTROL_KINDS
+from schemas.stretch import STRETCH, PlannedStep
 
 __all__ = ["Action", "ActionError", "Registry", "action", "load"]
 
@@ -39,6 +42,7 @@ INTERNAL = (
     "open_batch",
     "order_scheduled",
     "prune",
+    STRETCH,
 )
 _MARK = "__sojourn_action__"
 
@@ -160,9 +164,22 @@ class Registry:
             pruning,
             records,
             scheduled,
+            stretch,
             sub_runs,
             subscribing,
         )
+        from activities.execution import attempt
+
+        async def inline(step: PlannedStep, params: Any) -> Any:
+            try:
+                entry = self._actions[step.type]
+            except KeyError:
+                # As Temporal says it of an activity of its own; another worker may know it.
+                raise ApplicationError(
+                    f"the action {step.type!r} is not known here", type=ErrorCode.NOT_FOUND
+                ) from None
+            timeout = timedelta(seconds=step.timeout)
+            return await attempt(entry, services, params, step.context, number=1, timeout=timeout)
 
         return [
             *(_activity(entry, services) for entry in self._actions.values()),
@@ -175,6 +192,7 @@ class Registry:
             *scheduled.build(services),
             *pruning.build(services),
             *bulk.build(services, self),
+            *stretch.build(inline),
         ]
 
 

@@ -30,7 +30,8 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # a step that its fallback completed is undone before what the fallback did; the losers of a race
 # end with it, also right after a continue-as-new. 7: an operator's decision is answered once the
 # step has taken it, also when the step is held again at that very moment; what stands beside or
-# inside a step that fails or is cancelled ends with it, also as the run continues as new.
+# inside a step that fails or is cancelled ends with it, also as the run continues as new. 8: a
+# straight stretch of inline steps is one local activity.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
@@ -38,7 +39,8 @@ TIMED_RETRIES_REVISION = 5
 RECOVERY_REVISION = 6
 DECISION_REVISION = 7
 ENDINGS_REVISION = 7
-REVISION = 7
+STRETCH_REVISION = 8
+REVISION = 8
 
 
 class RunStatus(StrEnum):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import liquid
+from activities import liquid, stretch
 from activities.agent import TURN
 from activities.errors import ActionError, invalid_input
 from activities.execution import application_error
@@ -18,6 +18,7 @@ from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
 from schemas.markers import names_in, resolved
 from schemas.policies import Retry
 from schemas.run import Lead
+from schemas.stretch import PlannedStep
 from schemas.validation import check_input
 from testing.agents import turn_of
 from testing.cases import Attempt
@@ -31,21 +32,30 @@ WorldOf = Callable[[str], World]
 
 def build(registry: Registry, world_of: WorldOf) -> list[Callable[..., Any]]:
     """Give an activity for each action; `world_of` finds the case by the run's id."""
+
+    async def inline(step: PlannedStep, params: Any) -> Any:
+        return await _play(registry.get(step.type), world_of, params, step.context)
+
     entries = [registry.get(name) for name in registry.specs()]
-    return [_fake(entry, world_of) for entry in (*entries, TURN)]
+    fakes = [_fake(entry, world_of) for entry in (*entries, TURN)]
+    return [*fakes, *stretch.build(inline)]
 
 
 def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
     @activity.defn(name=entry.name)
     async def run(params: Any, context: Any) -> Any:
-        step = StepContext.model_validate(context)
-        world = world_of(step.run_id)
-        answer = _attempts(entry, world, step, params)
-        told, world.outbox = world.outbox, []
-        await tell(activity.client(), told)
-        return answer
+        return await _play(entry, world_of, params, context)
 
     return run
+
+
+async def _play(entry: Action, world_of: WorldOf, params: Any, context: Any) -> Any:
+    step = StepContext.model_validate(context)
+    world = world_of(step.run_id)
+    answer = _attempts(entry, world, step, params)
+    told, world.outbox = world.outbox, []
+    await tell(activity.client(), told)
+    return answer
 
 
 def _attempts(entry: Action, world: World, step: StepContext, params: Any) -> dict[str, Any]:

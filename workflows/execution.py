@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,9 +37,19 @@ with workflow.unsafe.imports_passed_through():
         Undo,
     )
     from schemas.steps import Step
+    from schemas.stretch import Outcome
 
 _LOCAL_TIMEOUT = timedelta(seconds=5)
 _ONE_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A step of a list in which each waits for the one before it, and the steps after it."""
+
+    step: Step
+    frame: Frame
+    following: Sequence[Step]
 
 
 class Execution:
@@ -55,6 +66,10 @@ class Execution:
         self.quiescing = False
         # The task in which steps run one after the other, beside no others.
         self.trunk: asyncio.Task[Any] | None = None
+        # Where the trunk stands in a straight list, and the steps after it that have run already.
+        self.line: Line | None = None
+        self.ahead: dict[str, Outcome] = {}
+        self.ended: dict[str, datetime] = {}
         self._ids_inside: dict[str, frozenset[str]] = {}
         self._kept_bytes = sum(_size(step.output) for step in state.steps.values())
         self._kept_bytes += sum(_size(entry.kept.output) for entry in state.undo if entry.kept)
@@ -199,6 +214,11 @@ class Execution:
                 f"the outputs of this run have {self._kept_bytes} bytes; "
                 f"the limit is {MAX_STATE_BYTES}"
             )
+
+    @property
+    def room(self) -> int:
+        """How many bytes of outputs the run may still keep."""
+        return MAX_STATE_BYTES - self._kept_bytes
 
     def rename(self, old: str, new: str) -> None:
         """Give a step another id, in all its paths and in those of the steps inside its loop."""

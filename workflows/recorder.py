@@ -82,6 +82,10 @@ class Recorder:
         """Note that a queued activity or a timer ended the burst of inline steps."""
         self._inline = 0
 
+    def ran_ahead(self) -> None:
+        """Note an inline step behind which others have run already: no flush comes between."""
+        self._inline += 1
+
     async def inline(self) -> None:
         """Note an inline step; after `INLINE_BURST` of them flush through a queued activity."""
         self._inline += 1

@@ -11,8 +11,8 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows import undo
-from workflows.execution import Execution
+from workflows import stretch, undo
+from workflows.execution import Execution, Line
 from workflows.frame import Frame
 from workflows.holding import hold
 from workflows.tasks import Task, first_done
@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
 async def run_list(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
     """Run a step list as a DAG; gives the output of the last step that has one."""
     waits_for = dependencies(steps)
+    straight = stretch.is_straight(run, waits_for)
     pending = list(steps)
     running: list[Task] = []
     done: set[str] = set()
@@ -40,6 +41,7 @@ async def run_list(run: Execution, steps: Sequence[Step], frame: Frame) -> Any:
         pending = blocked
         if len(ready) == 1 and not running:
             # The common straight line needs no task of its own.
+            run.line = Line(ready[0], frame, pending) if straight else None
             await run_one(run, ready[0], frame)
             done.add(ready[0].id)
             continue
@@ -90,8 +92,10 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
     if state is not None and state.status.done:
         return
     begun = state is not None and state.status != StepStatus.PENDING
+    ahead = run.ahead.get(path)
     try:
-        await run.gate(begun=begun)
+        if ahead is None:
+            await run.gate(begun=begun)
     except asyncio.CancelledError:
         if state is not None:
             _cut_off(run, state)
@@ -99,7 +103,7 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
     if state is None:
         state = StepState(path=path, id=step.id, type=step.type, title=step.title)
         state.round = run.state.rounds
-        state.started_at = workflow.now()
+        state.started_at = workflow.now() if ahead is None else ahead.started_at
         run.state.steps[path] = state
     run.recorder.touch(path)
     try:
@@ -114,8 +118,11 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
         raise
     finally:
         run.recorder.touch(path)
-    state.finished_at = workflow.now()
+    state.finished_at = run.ended.pop(path, None) or workflow.now()
     undo.settle(run, step, state)
+    if run.ahead:
+        # The steps after it have run, whatever came meanwhile: it is heeded behind them.
+        return
     # A cancel that came while an activity was finishing well would be lost otherwise.
     if _is_cancelled() or (workflow.cancellation_reason() is not None and not run.unwinding):
         raise asyncio.CancelledError
@@ -154,6 +161,7 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
                     return None
                 return await _body(run, step, state, frame)
             except SojournError as error:
+                run.ahead, run.ended = {}, {}
                 _keep_error(state, error)
                 undo.failed(run, state)
                 run.end_with(state.path)

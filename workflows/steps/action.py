@@ -8,9 +8,10 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError
 
-from workflows import undo
+from workflows import stretch, undo
 from workflows.execution import Execution
 from workflows.frame import Frame
+from workflows.inline import inline_timeout, is_inline, policies, told
 from workflows.outcomes import error_info
 from workflows.recorder import LOCAL_RETRY_THRESHOLD
 from workflows.tasks import result_of, shielded
@@ -18,20 +19,16 @@ from workflows.unwinding import RunFailed
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
-    from schemas.policies import DEFAULT_TIMEOUT, Retry
+    from schemas.policies import DEFAULT_TIMEOUT
     from schemas.run import (
-        INLINE_HTTP_REVISION,
         TIMED_RETRIES_REVISION,
         ErrorInfo,
         StepState,
     )
-    from schemas.steps import MAX_INLINE_TIMEOUT, ActionStep
+    from schemas.steps import ActionStep
 
 # Every action heartbeats in the background, so that a lost worker shows long before the timeout.
 _HEARTBEAT = timedelta(seconds=15)
-_DEFAULT_RETRY = Retry()
-# RFC 9110, 9.2.1, without TRACE.
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # The record must say whether a mail went out, so the end of a cancelled one is awaited.
 _CANCELLATION = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 # While the database is away a run waits; that must not use up what the step may try.
@@ -40,16 +37,20 @@ _DATABASE_PAUSE = timedelta(seconds=15)
 
 async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) -> Any:
     """Render `with`, execute the activity and give its result; raises SojournError."""
-    params = run.render(step.with_, frame) if state.override is None else state.override
-    state.input = params
-    await run.recorder.catch_up()
+    ahead = run.ahead.get(state.path)
+    if ahead is not None:
+        params = state.input = ahead.input
+    else:
+        params = run.render(step.with_, frame) if state.override is None else state.override
+        state.input = params
+        await run.recorder.catch_up()
     while True:
         if state.until is not None:
             # Before another attempt: no slot is held, and no signal kept out, while it waits.
             await run.wait(lambda: False, state.until, f"{step.id}: before another attempt")
             state.until = None
         try:
-            answer = await _execute(run, step, state, params)
+            answer = await _perform(run, step, state, params, frame)
         except FailureError as error:
             pause = _pause(run, step, state, params, error)
             info = error_info(error, state.path)
@@ -64,13 +65,34 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
             return answer
 
 
+async def _perform(
+    run: Execution, step: ActionStep, state: StepState, params: Any, frame: Frame
+) -> Any:
+    """Give the result of one attempt: of a stretch that the step is a part of, or by itself."""
+    outcome = run.ahead.pop(state.path, None)
+    if outcome is None:
+        planned = stretch.plan(run, step, state, params, frame)
+        if planned is None:
+            return await _execute(run, step, state, params)
+        state.attempts += 1
+        outcome = await stretch.execute(run, planned)
+    else:
+        state.attempts += 1
+    answer = stretch.answer_of(outcome)
+    run.ended[state.path] = outcome.finished_at
+    if run.ahead:
+        run.recorder.ran_ahead()
+    else:
+        await shielded(run.recorder.inline())
+    state.attempts += answer["attempt"] - 1
+    return answer["result"]
+
+
 async def _execute(run: Execution, step: ActionStep, state: StepState, params: Any) -> Any:
-    retry, given = _policies(run, step)
+    retry, given = policies(run, step)
     context = run.context(state.path)
-    # The activity computes the jittered delay itself, so it must know the policy.
-    if retry is not _DEFAULT_RETRY:
-        context.retry = retry.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    inline = _is_inline(run, step, params, given)
+    context.retry = told(retry)
+    inline = is_inline(run, step, params, given)
     timed = inline and run.start.revision >= TIMED_RETRIES_REVISION
     if timed and state.data is not None:
         context.attempts = state.data["tried"]
@@ -89,7 +111,7 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
                 args=args,
                 activity_id=state.path,
                 summary=step.title,
-                start_to_close_timeout=min(given or MAX_INLINE_TIMEOUT, MAX_INLINE_TIMEOUT),
+                start_to_close_timeout=inline_timeout(given),
                 retry_policy=policy,
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,
                 cancellation_type=_CANCELLATION,
@@ -135,28 +157,6 @@ def _count_effect(
         handle.add_done_callback(count)
 
 
-def _policies(run: Execution, step: ActionStep) -> tuple[Retry, timedelta | None]:
-    """Give the retry policy, and the timeout that the definition sets."""
-    defaults = run.start.definition.defaults
-    retry = step.retry or defaults.retry or _DEFAULT_RETRY
-    return retry, step.timeout or defaults.timeout
-
-
-def _is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta | None) -> bool:
-    """True for a step that runs as a local activity: no server round trip, and no heartbeat."""
-    if step.execution != "auto":
-        return step.execution == "inline"
-    return (
-        run.start.revision >= INLINE_HTTP_REVISION
-        and step.type == "http"
-        # Beside other steps it would wait for their local activities, and they for it.
-        and asyncio.current_task() is run.trunk
-        and timeout is not None
-        and timeout <= MAX_INLINE_TIMEOUT
-        and str(params.get("method", "GET")).upper() in _SAFE_METHODS
-    )
-
-
 def _pause(
     run: Execution, step: ActionStep, state: StepState, params: Any, error: FailureError
 ) -> timedelta | None:
@@ -164,8 +164,8 @@ def _pause(
 
     Temporal itself would repeat a local activity inside the workflow task, or hold it up.
     """
-    retry, given = _policies(run, step)
-    if run.start.revision < TIMED_RETRIES_REVISION or not _is_inline(run, step, params, given):
+    retry, given = policies(run, step)
+    if run.start.revision < TIMED_RETRIES_REVISION or not is_inline(run, step, params, given):
         return None
     tried = 1 + (state.data or {"tried": 0})["tried"]
     state.data = {"tried": tried}
