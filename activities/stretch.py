@@ -96,7 +96,9 @@ class _Stretch:
 
     async def _take(self, step: PlannedStep, params: Any) -> Outcome:
         now = self._now()
-        outcome = Outcome(path=step.path, input=params, started_at=now, finished_at=now)
+        outcome = Outcome(
+            path=step.path, type=step.type, input=params, started_at=now, finished_at=now
+        )
         try:
             answer = await self._bounded(step, params)
             outcome.attempt, outcome.result = answer["attempt"], answer["result"]

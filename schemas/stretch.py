@@ -62,6 +62,7 @@ class Outcome(BaseModel):
     """
 
     path: str
+    type: str
     input: Any = None
     attempt: int = 1
     result: Any = None

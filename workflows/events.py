@@ -16,6 +16,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import ErrorCode
+from schemas.stretch import STRETCH, Outcome
 from workflows.recorder import RECORD
 from workflows.setup import DATA_CONVERTER
 
@@ -198,11 +199,20 @@ class _Reader:
             # The verdict of a step is the first sign of it; a guard's verdict is none.
             self._types.setdefault(about["activity_id"], _VERDICTS[kind])
             yield from self._step(about["activity_id"], "running")
-        if kind != RECORD:
-            return
         result = found.details["result"].payloads
-        if result:
+        if kind == STRETCH and result:
+            yield from self._stretch(_decode(result[0]))
+        if kind == RECORD and result:
             yield from self._changes(_decode(result[0]))
+
+    def _stretch(self, outcomes: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for outcome in outcomes:
+            path = outcome["path"]
+            self._types[path] = outcome["type"]
+            yield from self._step(path, "running")
+            if Outcome.model_validate(outcome).succeeded:
+                # A failure may be followed by another attempt: its record tells.
+                yield from self._step(path, "completed")
 
     def _changes(self, recorded: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(recorded, dict):

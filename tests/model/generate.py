@@ -128,37 +128,24 @@ class Generator:
             before[step["id"]] = list(dict.fromkeys(known))
             steps.append(step)
             if step["type"] == "probe" and depends is None and self._maybe(0.4):
-                seen = tuple(dict.fromkeys([*visible, step["id"]]))
-                stretch = self._stretch(
-                    step, _Place(place.depth, seen, place.names, place.unwinding)
-                )
-                for one in stretch:
+                for one in self._stretch(step, inner):
                     before[one["id"]] = [*before[steps[-1]["id"]], steps[-1]["id"]]
                     steps.append(one)
         return steps
 
     def _stretch(self, first: Raw, place: _Place) -> list[Raw]:
         """Write inline probes that follow a step, most of which read those before them."""
-        first["execution"] = "inline"
-        steps: list[Raw] = []
-        last = first["id"]
+        steps = [first]
         for _ in range(self.random.randint(1, 4)):
+            last = steps[-1]["id"]
+            place = _Place(place.depth, (*place.visible, last), place.names, place.unwinding)
             step = self._probe(place)
-            step["execution"] = "inline"
             if self._maybe(0.6):
                 step["with"]["value"] = "{{ [steps." + last + ".output, input.n] }}"
-            if self._maybe(0.1):
-                step["if"] = self._verdict(place)
-            if self._maybe(0.2):
-                step["on_error"] = self._on_error(place) if self._maybe(0.5) else "continue"
-            elif not place.unwinding and self._maybe(0.1):
-                step["on_error"] = "pause"
-            if self._maybe(0.1):
-                step["output"] = {"was": "{{ steps." + step["id"] + ".output }}"}
-            last = step["id"]
-            steps.append(step)
-            place = _Place(place.depth, (*place.visible, last), place.names, place.unwinding)
-        return steps
+            steps.append(self._dressed(step, place) if self._maybe(0.4) else step)
+        for step in steps:
+            step["execution"] = "inline"
+        return steps[1:]
 
     def _staggered(self, place: _Place, count: int) -> list[Raw]:
         """Write a list for a place beside others: it starts with a sleep of its own length."""
@@ -213,6 +200,10 @@ class Generator:
             if self._maybe(0.6):
                 step["if"] = self._verdict(place)
             return step
+        return self._dressed(step, place)
+
+    def _dressed(self, step: Raw, place: _Place) -> Raw:
+        """Give a step some of what every step may have."""
         if self._maybe(0.15) and step["type"] != "condition":
             step["if"] = self._verdict(place)
         if self._maybe(0.25):

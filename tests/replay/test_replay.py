@@ -17,6 +17,7 @@ from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.inline_scenarios import INLINE
 from tests.kit.loop_scenarios import LOOPS
 from tests.kit.scenarios import SCENARIOS
+from tests.kit.stretch_scenarios import STRETCHES
 from workflows.execution import Execution
 from workflows.frame import Frame
 from workflows.interpreter import Interpreter
@@ -53,6 +54,7 @@ def test_every_scenario_has_a_history() -> None:
             *EVENT_SCENARIOS,
             *ACTION_SCENARIOS,
             *AGENTS,
+            *STRETCHES,
         )
     } - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
