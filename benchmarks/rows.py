@@ -10,7 +10,7 @@ from db.engine import Database
 from db.ids import new_id
 from db.runs import Run, workflow_id
 from schemas.definition import Definition
-from schemas.run import RunStart, RunStatus
+from schemas.run import REVISION, RunStart, RunStatus
 
 _BATCH = 500
 
@@ -19,7 +19,12 @@ def starts(definition: Definition, given: dict[str, object], count: int) -> list
     """Make the starts of `count` runs."""
     return [
         RunStart(
-            run_id=new_id(), workspace="default", definition=definition, version=1, input=given
+            run_id=new_id(),
+            workspace="default",
+            definition=definition,
+            version=1,
+            input=given,
+            revision=REVISION,
         )
         for _ in range(count)
     ]
