@@ -21,7 +21,7 @@ from workflows.unwinding import Aborted, RunFailed, StopRun
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import SojournError
     from schemas.graph import dependencies
-    from schemas.run import ENDINGS_REVISION, ErrorInfo, StepState, StepStatus
+    from schemas.run import CANCEL_REVISION, ENDINGS_REVISION, ErrorInfo, StepState, StepStatus
     from schemas.steps import Condition, Step
 
 
@@ -124,6 +124,10 @@ async def run_one(run: Execution, step: Step, frame: Frame) -> None:
         # The steps after it have run, whatever came meanwhile: it is heeded behind them.
         return
     # A cancel that came while an activity was finishing well would be lost otherwise.
+    _heed_cancel(run)
+
+
+def _heed_cancel(run: Execution) -> None:
     if _is_cancelled() or (workflow.cancellation_reason() is not None and not run.unwinding):
         raise asyncio.CancelledError
 
@@ -173,6 +177,9 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
         if does == "continue":
             _fail(state)
             return None
+        if does not in ("fail", "continue") and run.start.revision >= CANCEL_REVISION:
+            # A cancel that met the failing activity: nobody is asked, and no fallback begins.
+            _heed_cancel(run)
         if does == "pause":
             if not await hold(run, state):
                 return None

@@ -70,7 +70,7 @@ RECOVERY = [
         "fallback-cancel",
         f"{{id: a, type: probe, {_BAD}, on_error: [{SLEEP}]}}",
         "cancelled",
-        act=cancel,
+        act=both(stands(step_is("sleep", "waiting")), cancel),
         steps_end={"a": "cancelled", "sleep": "cancelled"},
     ),
     Recovery(
