@@ -172,24 +172,31 @@ async def _attempt(run: Execution, step: Step, state: StepState, frame: Frame) -
                 if isinstance(error, Aborted):
                     _fail(state)
                     raise
-        assert state.error is not None, "what failed has an error"
-        does = step.error_action(state.error.code)
-        if does == "continue":
-            _fail(state)
+        if not await _recovers(run, step, state, frame):
             return None
-        if does not in ("fail", "continue") and run.start.revision >= CANCEL_REVISION:
-            # A cancel that met the failing activity: nobody is asked, and no fallback begins.
-            _heed_cancel(run)
-        if does == "pause":
-            if not await hold(run, state):
-                return None
-            # A paused run starts nothing, this step neither.
-            await run.gate()
-            continue
-        if isinstance(does, str):
-            _fail(state)
-            raise RunFailed(state.error)
-        return await _fall_back(run, does, state, frame)
+
+
+async def _recovers(run: Execution, step: Step, state: StepState, frame: Frame) -> bool:
+    """Do what the step's error asks for; true if the step is to be tried again."""
+    assert state.error is not None, "what failed has an error"
+    does = step.error_action(state.error.code)
+    if does == "continue":
+        _fail(state)
+        return False
+    if does == "fail":
+        _fail(state)
+        raise RunFailed(state.error)
+    if run.start.revision >= CANCEL_REVISION:
+        # A cancel that met the failing activity: nobody is asked, and no fallback begins.
+        _heed_cancel(run)
+    if does == "pause":
+        if not await hold(run, state):
+            return False
+        # A paused run starts nothing, this step neither.
+        await run.gate()
+        return True
+    await _fall_back(run, does, state, frame)
+    return False
 
 
 def _keep_error(state: StepState, error: SojournError) -> None:
