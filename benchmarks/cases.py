@@ -75,7 +75,8 @@ CASES = [
         f"{STEPS} inline http calls beside queued ones",
         _http("inline"),
         "",
-        runs=150,
+        # Three of these seconds would be the ramp of the first callers and the tail of the last.
+        runs=600,
         other=_http("queued"),
         min_speed=3,
     ),

@@ -183,20 +183,20 @@ async def _recovers(run: Execution, step: Step, state: StepState, frame: Frame) 
     if does == "continue":
         _fail(state)
         return False
-    if does == "fail":
+    if isinstance(does, str) and does != "pause":
         _fail(state)
         raise RunFailed(state.error)
     if run.start.revision >= CANCEL_REVISION:
         # A cancel that met the failing activity: nobody is asked, and no fallback begins.
         _heed_cancel(run)
-    if does == "pause":
-        if not await hold(run, state):
-            return False
-        # A paused run starts nothing, this step neither.
-        await run.gate()
-        return True
-    await _fall_back(run, does, state, frame)
-    return False
+    if not isinstance(does, str):
+        await _fall_back(run, does, state, frame)
+        return False
+    if not await hold(run, state):
+        return False
+    # A paused run starts nothing, this step neither.
+    await run.gate()
+    return True
 
 
 def _keep_error(state: StepState, error: SojournError) -> None:
