@@ -283,6 +283,7 @@ def test_the_worker_gets_every_activity(
         "request_cancel",
         "open_run",
         "open_batch",
+        "stretch",
         "subscribe",
         "order_scheduled",
         "prune",
