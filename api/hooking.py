@@ -1,4 +1,4 @@
-"""Receiving a delivery: its body, the secrets of its trigger, and what proves it."""
+"""Receiving a delivery: the secrets of its trigger, and what proves it."""
 
 from typing import Any
 
@@ -9,9 +9,8 @@ from api.signatures import Proof, SchemeError, verify
 from db import secrets
 from db.base import now
 from db.sealing import KeyRing
-from schemas.errors import LimitError
 from schemas.webhook_bodies import kept_headers
-from schemas.webhooks import MAX_BODY_BYTES, NoScheme, WebhookTrigger
+from schemas.webhooks import NoScheme, WebhookTrigger
 
 # FastAPI cannot see a body that is read as a stream; this documents it.
 HOOK_BODY: dict[str, Any] = {
@@ -25,19 +24,6 @@ HOOK_BODY: dict[str, Any] = {
         },
     }
 }
-
-
-async def read_raw(request: Request) -> bytes:
-    """Read the body as it came; raises LimitError above 256 KiB."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
-        raise _too_large()
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-    return bytes(body)
 
 
 async def read_secrets(
@@ -66,7 +52,3 @@ def prove(config: WebhookTrigger, given: list[str], request: Request, body: byte
 def headers_of(config: WebhookTrigger, request: Request) -> dict[str, str]:
     """Give the headers that are kept of a delivery."""
     return kept_headers(request.headers, config.headers)
-
-
-def _too_large() -> LimitError:
-    return LimitError(f"the body is larger than {MAX_BODY_BYTES} bytes")

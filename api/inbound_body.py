@@ -11,7 +11,8 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from api.models.mail_inboxes import InboundMessage
-from schemas.errors import InputError, LimitError, Problem
+from api.raw_body import read_body
+from schemas.errors import InputError, Problem
 from schemas.inbound_mail import (
     MAX_MAIL_BYTES,
     MAX_TEXT,
@@ -46,17 +47,10 @@ INBOUND_BODY: dict[str, Any] = {
 
 async def read_inbound(request: Request) -> Received:
     """Read the body; raises InputError for what is no mail, LimitError above 1 MiB."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MAX_MAIL_BYTES:
-        raise _too_large()
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_MAIL_BYTES:
-            raise _too_large()
+    body = await read_body(request, MAX_MAIL_BYTES)
     kind = request.headers.get("content-type", "application/json")
     # In a thread: a mail of a megabyte must not hold up other requests.
-    return await asyncio.to_thread(_read, bytes(body), kind)
+    return await asyncio.to_thread(_read, body, kind)
 
 
 def _read(body: bytes, content_type: str) -> Received:
@@ -212,7 +206,3 @@ def _multipart(body: bytes, content_type: str) -> dict[str, str]:
         # The parser meets errors of many types in what is not well formed.
         raise InputError("the form cannot be read") from error
     return fields
-
-
-def _too_large() -> LimitError:
-    return LimitError(f"the body is larger than {MAX_MAIL_BYTES} bytes")

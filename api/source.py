@@ -6,7 +6,8 @@ from fastapi import Depends, Request
 
 from api.content import find_unstorable
 from api.dependencies import ConfigDep
-from schemas.errors import InputError, LimitError
+from api.raw_body import read_body
+from schemas.errors import InputError
 
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -21,15 +22,9 @@ async def read_text(request: Request, limit: int, what: str) -> str:
             f"a {what} cannot be read from {kind!r}",
             hint="send application/json or application/yaml",
         )
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise LimitError(f"the {what} is larger than {limit} bytes")
-        parts.append(part)
+    body = await read_body(request, limit, what)
     try:
-        text = b"".join(parts).decode("utf-8-sig")
+        text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"the {what} is not UTF-8: {error}") from error
     if fault := find_unstorable(text):

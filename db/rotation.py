@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from db import audit, connections, secrets
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from db import audit
+from db.connections import Connection
 from db.engine import Database
-from db.sealing import KeyRing
+from db.sealing import KeyRing, Sealed, bound_to
+from db.secrets import Secret
 
 BATCH = 100
 
@@ -27,11 +32,11 @@ async def rotate(
     needs a key that is not in the ring; what was done before it stays done.
     """
     counts = {"connections": 0, "secrets": 0}
-    for table, reseal in (("connections", connections.reseal), ("secrets", secrets.reseal)):
+    for name, table in (("connections", Connection), ("secrets", Secret)):
         while True:
             async with database.session() as session:
-                done = await reseal(session, keyring, limit=batch)
-            counts[table] += done
+                done = await _reseal(session, name, table, keyring, batch)
+            counts[name] += done
             if done == 0:
                 break
     async with database.session() as session:
@@ -44,3 +49,28 @@ async def rotate(
             data=counts,
         )
     return Rotated(**counts)
+
+
+async def _reseal(
+    session: AsyncSession,
+    name: str,
+    table: type[Connection] | type[Secret],
+    keyring: KeyRing,
+    limit: int,
+) -> int:
+    """Seal up to `limit` rows of other keys under the current one; returns how many."""
+    statement = (
+        select(table)
+        .where(col(table.key_id) != keyring.current)
+        .order_by(col(table.id))
+        .limit(limit)
+        .with_for_update()
+    )
+    rows = (await session.exec(statement)).all()
+    for row in rows:
+        aad = bound_to(row.workspace, name, row.name)
+        sealed = keyring.seal(keyring.open(Sealed(row.key_id, row.sealed), aad), aad)
+        row.sealed, row.key_id = sealed.data, sealed.key_id
+        session.add(row)
+    await session.flush()
+    return len(rows)

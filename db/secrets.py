@@ -88,25 +88,3 @@ async def delete(session: AsyncSession, workspace: str, name: str) -> None:
     )
     if (await session.exec(statement)).rowcount == 0:
         raise NotFoundError(f"there is no secret named {name!r}")
-
-
-async def reseal(session: AsyncSession, keyring: KeyRing, *, limit: int = 100) -> int:
-    """Seal up to `limit` secrets of other keys under the current one; returns how many.
-
-    Of all workspaces. Raises SealError where a key is missing.
-    """
-    statement = (
-        select(Secret)
-        .where(Secret.key_id != keyring.current)
-        .order_by(col(Secret.id))
-        .limit(limit)
-        .with_for_update()
-    )
-    rows = (await session.exec(statement)).all()
-    for row in rows:
-        aad = bound_to(row.workspace, _TABLE, row.name)
-        sealed = keyring.seal(keyring.open(Sealed(row.key_id, row.sealed), aad), aad)
-        row.sealed, row.key_id = sealed.data, sealed.key_id
-        session.add(row)
-    await session.flush()
-    return len(rows)

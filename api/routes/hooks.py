@@ -9,9 +9,10 @@ from api.auth import public
 from api.correlation import request_id
 from api.dependencies import DatabaseDep, WorkspaceDep
 from api.errors import problems
-from api.hooking import HOOK_BODY, headers_of, prove, read_raw, read_secrets
+from api.hooking import HOOK_BODY, headers_of, prove, read_secrets
 from api.models.webhooks import ChallengeAnswer, HookAnswer
 from api.outbox import Outbox
+from api.raw_body import read_body
 from api.routes.runs import StarterDep
 from api.signatures import SchemeError, SignatureError
 from db import triggers, webhooks
@@ -19,7 +20,7 @@ from db.sealing import SealError
 from db.webhook_table import DeliveryStatus
 from schemas.errors import ConflictError, InputError
 from schemas.webhook_bodies import read_json
-from schemas.webhooks import SlackScheme, WebhookTrigger
+from schemas.webhooks import MAX_BODY_BYTES, SlackScheme, WebhookTrigger
 
 router = APIRouter(tags=["webhooks"])
 
@@ -54,7 +55,7 @@ async def receive_delivery(
     async with database.session() as session:
         trigger = await webhooks.find_trigger(session, workspace, token)
         config = webhooks.webhook_of(trigger)
-    body = await read_raw(request)
+    body = await read_body(request, MAX_BODY_BYTES)
     try:
         async with database.session() as session:
             given = await read_secrets(session, workspace, config, request.app.state.keyring)
