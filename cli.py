@@ -110,7 +110,8 @@ def migrate(
     """Bring the database, and Temporal's namespace, to what this version needs."""
     from db.migrate import upgrade
     from process import leave
-    from settings import SettingsError, load_settings, reveal
+    from settings import SettingsError, load_settings
+    from settings_ai import reveal
     from workflows.setup import connect, prepare_namespace
 
     try:

@@ -21,7 +21,8 @@ from api.schedules import Scheduler, run_scheduler
 from api.starting import Starter
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
-from settings import Settings, SettingsError, reveal
+from settings import Settings, SettingsError
+from settings_ai import reveal
 from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
 from testing.server import NoServerError
 from testing.simulator import Simulator

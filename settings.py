@@ -1,7 +1,5 @@
 """Settings of every process, from the environment and from an `.env` file."""
 
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,20 +9,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.client import TLSConfig
 
 from activities.functions import Functions
-from activities.services import AiConfig, HttpConfig, MailConfig, Services
+from activities.services import HttpConfig, MailConfig, Services
 from db.admission import Caps
-from db.ai_breakers import Thresholds
-from db.ai_ledger import Allowance
 from db.engine import Database
 from db.sealing import KeyRing
 from db.url import normalise_url
 from schemas.durations import parse_duration
 from schemas.errors import InputError
-from schemas.keeping import Keep
 from schemas.mail import MailPolicy
 from schemas.masking import Masking
-
-NotNegative = Annotated[Decimal, Field(ge=0)]
+from settings_ai import AiSettings, split
+from settings_trust import TrustSettings
 
 
 def _plain(name: str) -> AliasChoices:
@@ -36,7 +31,7 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message names each, with its environment variable."""
 
 
-class Settings(BaseSettings):
+class Settings(AiSettings, TrustSettings, BaseSettings):
     """What the worker, the API and the CLI are told by their environment.
 
     Every variable has the prefix `SOJOURN_`, except `DATABASE_URL`, `TEMPORAL_*` and `SMTP_URL`.
@@ -100,25 +95,6 @@ class Settings(BaseSettings):
     http_allow_cidrs: Annotated[list[str], NoDecode] = []
     http_allow_ports: Annotated[list[int], NoDecode] = []
 
-    ai_model: str | None = None
-    ai_openai_base_url: str | None = None
-    ai_openai_api_key: SecretStr | None = None
-    ai_anthropic_base_url: str | None = None
-    ai_anthropic_api_key: SecretStr | None = None
-    ai_google_base_url: str | None = None
-    ai_google_api_key: SecretStr | None = None
-    ai_allow_cidrs: Annotated[list[str], NoDecode] = []
-    ai_allow_ports: Annotated[list[int], NoDecode] = []
-    ai_keep: Keep = Keep.FULL
-    ai_budget_daily: Decimal | None = Field(default=None, ge=0, description="USD a workspace")
-    ai_tokens_daily: int | None = Field(default=None, ge=0)
-    ai_max_tokens: int = Field(default=4096, ge=1)
-    ai_prices: dict[str, tuple[NotNegative, NotNegative]] = {}
-    ai_breaker_failures: int = Field(default=5, ge=1)
-    ai_breaker_window: float = Field(default=60.0, gt=0)
-    ai_breaker_open: float = Field(default=30.0, gt=0)
-    ai_breaker_probes: int = Field(default=1, ge=1)
-
     code_enabled: bool = True
     # module, or module@workspace
     function_modules: Annotated[list[str], NoDecode] = []
@@ -136,19 +112,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator(
-        "http_allow_cidrs",
-        "http_allow_ports",
-        "ai_allow_cidrs",
-        "ai_allow_ports",
-        "function_modules",
-        "mail_tracking",
-        mode="before",
+        "http_allow_cidrs", "http_allow_ports", "function_modules", "mail_tracking", mode="before"
     )
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        return value
+        return split(value)
 
     @field_validator("database_url")
     @classmethod
@@ -222,11 +190,6 @@ class Settings(BaseSettings):
         )
 
     @property
-    def ai_daily(self) -> Allowance:
-        """What a workspace without a budget of its own may spend on AI in a day."""
-        return Allowance(usd=self.ai_budget_daily, tokens=self.ai_tokens_daily)
-
-    @property
     def masking(self) -> Masking:
         """What hides secrets in logs; addresses are hashed under the database's URL."""
         return Masking(self.database_url.get_secret_value())
@@ -255,36 +218,12 @@ class Settings(BaseSettings):
             http_config=HttpConfig(
                 allow_cidrs=tuple(self.http_allow_cidrs), allow_ports=tuple(self.http_allow_ports)
             ),
-            ai=AiConfig(
-                openai_base_url=self.ai_openai_base_url,
-                openai_api_key=reveal(self.ai_openai_api_key),
-                anthropic_base_url=self.ai_anthropic_base_url,
-                anthropic_api_key=reveal(self.ai_anthropic_api_key),
-                google_base_url=self.ai_google_base_url,
-                google_api_key=reveal(self.ai_google_api_key),
-                default_model=self.ai_model,
-                allow_cidrs=tuple(self.ai_allow_cidrs),
-                allow_ports=tuple(self.ai_allow_ports),
-                breaker=Thresholds(
-                    failures=self.ai_breaker_failures,
-                    window=timedelta(seconds=self.ai_breaker_window),
-                    open_for=timedelta(seconds=self.ai_breaker_open),
-                    probes=self.ai_breaker_probes,
-                ),
-                daily=self.ai_daily,
-                prices=self.ai_prices,
-                max_tokens=self.ai_max_tokens,
-            ),
+            ai=self.ai,
             ai_keep=self.ai_keep,
             masking=self.masking,
             code_enabled=self.code_enabled,
             functions=Functions.load(self.function_modules),
         )
-
-
-def reveal(secret: SecretStr | None) -> str | None:
-    """Give the value of a secret that may be unset."""
-    return None if secret is None else secret.get_secret_value()
 
 
 def _read(path: Path | None) -> bytes | None:

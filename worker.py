@@ -21,7 +21,8 @@ from activities.registry import load
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
 from schemas.errors import SojournError
-from settings import Settings, reveal
+from settings import Settings
+from settings_ai import reveal
 from telemetry import Telemetry
 from workflows.setup import connect
 from workflows.worker_options import build_worker
