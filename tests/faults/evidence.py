@@ -1,8 +1,12 @@
-"""What must be true of mails after kills, and the proof that the kills hit anything at all."""
+"""What must be true of mails after kills, the proof that the kills hit anything, and figures."""
 
+import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from tests.servers.smtp_server import Delivery
 
@@ -12,7 +16,25 @@ _IN_DOUBT = 1.0
 _MOST_REPEATS_PER_KILL = 1.5
 _LEAST_HITS = 0.8
 
+# Where figures are kept for `make chaos-report`, one JSON object a line.
+FIGURES = Path(__file__).resolve().parents[2] / ".sojourn" / "figures.jsonl"
+
 Expected = tuple[str, str]
+
+
+def figures(name: str, **numbers: float | str) -> None:
+    """Keep what a test has measured, for docs/reliability.md.
+
+    `name` begins with the promise's number, as in `T1 workers killed`; a number's name is what the
+    table shows, with spaces for underscores (`runs`, `seconds_to_heal`). The form, long or short,
+    and the time are added.
+    """
+    form = "long" if os.environ.get("SOJOURN_CHAOS") else "short"
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"test": name, "form": form, "at": at, "numbers": numbers}
+    FIGURES.parent.mkdir(exist_ok=True)
+    with FIGURES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 @dataclass(frozen=True)
