@@ -15,6 +15,7 @@ from db import runs
 from db.run_steps import RunStep
 from schemas.run import RunStatus
 from tests.faults.stand import Stand, until
+from tests.kit.spans import most_at_once
 
 _INPUT = "input: {type: object, properties: {n: {type: integer}}}"
 _STEPS = "steps: [{id: nap, type: delay, for: 1d}]"  # a third of a second here
@@ -218,7 +219,7 @@ async def test_starts_while_temporal_is_away_and_a_worker_is_killed(
     assert time.monotonic() - back < 60 + away
     naps = await _naps(stand, [run.id for run in found])
     assert len(naps) == len(answers)
-    assert _most_at_once(naps) <= 4
+    assert most_at_once([(nap.started_at, nap.finished_at) for nap in naps]) <= 4
     async with stand.api() as api:
         queue = (await api.get(f"/api/v1/definitions/{name}/queue")).json()
     assert queue == {"waiting": 0, "active": 0, "oldest": None}
@@ -235,15 +236,3 @@ async def _naps(stand: Stand, run_ids: list[str]) -> list[RunStep]:
     async with stand.database.session() as session:
         statement = select(RunStep).where(col(RunStep.run_id).in_(run_ids), RunStep.id == "nap")
         return list((await session.exec(statement)).all())
-
-
-def _most_at_once(steps: list[RunStep]) -> int:
-    """Count the steps that run at the worst moment."""
-    changes = [
-        change for step in steps for change in ((step.started_at, 1), (step.finished_at, -1))
-    ]
-    at_once, peak = 0, 0
-    for _, change in sorted(changes, key=lambda each: (each[0], each[1])):
-        at_once += change
-        peak = max(peak, at_once)
-    return peak

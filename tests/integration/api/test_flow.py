@@ -29,6 +29,7 @@ from tests.integration.api.conftest import (
     client_of,
     until_status,
 )
+from tests.kit.spans import most_at_once
 from workflows.gateway import Gateway
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -112,16 +113,6 @@ async def test_never_more_at_once_and_in_order(
     assert most_at_once([(nap.started_at, nap.finished_at) for nap in naps]) <= 5
     admitted = sorted(found, key=lambda run: (run.admitted_at, run.created_at))
     assert [run.input["n"] for run in admitted] == list(range(count))
-
-
-def most_at_once(spans: list[tuple[Any, Any]]) -> int:
-    """Count the spans of time that overlap at the worst moment."""
-    changes = sorted([(end, -1) for _, end in spans] + [(begin, 1) for begin, _ in spans])
-    at_once, peak = 0, 0
-    for _, change in changes:
-        at_once += change
-        peak = max(peak, at_once)
-    return peak
 
 
 async def test_a_queued_run_starts_when_one_ends_and_can_be_cancelled(
