@@ -89,6 +89,8 @@ async def attempt(
             failure, cause = application_error(fault, retry, number), error
         except SojournError as error:
             failure, cause = application_error(error, retry, number, before), error
+            if isinstance(error, NotYetError) and step is not None and step.turns:
+                failure = _final(failure)
         except Exception as error:
             _logger.exception("action %s failed in an unforeseen way", entry.name)
             fault = ActionError(
@@ -189,6 +191,17 @@ def application_error(
         non_retryable=not retryable,
         next_retry_delay=delay,
         category=category,
+    )
+
+
+def _final(failure: ApplicationError) -> ApplicationError:
+    """Give a failure anew that Temporal does not retry: the run waits, and begins another."""
+    return ApplicationError(
+        failure.message,
+        *failure.details,
+        type=failure.type,
+        non_retryable=True,
+        category=failure.category,
     )
 
 

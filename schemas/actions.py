@@ -68,6 +68,7 @@ class StepContext(BaseModel):
     round: int = 0
     attempts: int = Field(default=0, description="attempts before this activity's first")
     retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
+    turns: bool = Field(default=False, description="the run itself waits for a step's turn")
 
     @property
     def key(self) -> str:

@@ -19,7 +19,7 @@ from workflows.tasks import result_of
 
 with workflow.unsafe.imports_passed_through():
     from schemas import expressions
-    from schemas.run import STRETCH_REVISION, StepState
+    from schemas.run import STRETCH_REVISION, TURNS_REVISION, StepState
     from schemas.steps import ActionStep, Step
     from schemas.stretch import MAX_STRETCH_STEPS, STRETCH, Outcome, Plan, PlannedStep
 
@@ -113,6 +113,7 @@ def _planned(run: Execution, step: ActionStep, frame: Frame) -> PlannedStep:
     if path not in run.state.steps:
         context.round = run.state.rounds
     context.retry = told(retry)
+    context.turns = run.start.revision >= TURNS_REVISION
     return PlannedStep(
         path=path,
         id=step.id,

@@ -25,6 +25,12 @@ INLINE = [
         output=7,
     ),
     Scenario(
+        "inline-turn",
+        f"{{id: a, {_INLINE}, retry: {{attempts: 2, initial: 100ms}}, with: {{turn: 90, failures: 1, value: 7}}}}",
+        run_output="steps.a.output.value",
+        output=7,
+    ),
+    Scenario(
         "inline-timeout",
         f"{{id: a, {_INLINE}, timeout: 1s, retry: {{attempts: 1}}, with: {{hold: true}}}}",
         "failed",

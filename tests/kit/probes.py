@@ -7,12 +7,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from activities.context import ActionContext
-from activities.errors import ActionError
+from activities.errors import ActionError, NotYetError
 from activities.registry import Registry, action, load
 
 
 class ProbeParams(BaseModel):
-    """What a probe does: gives `value`; fails with `code` in the first `failures` attempts."""
+    """What a probe does: gives `value`; fails with `code` in the first `failures` attempts.
+
+    With `turn` its turn comes so many seconds after the first call, or after `turn_after` more.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,6 +25,8 @@ class ProbeParams(BaseModel):
     retryable: bool = True
     hold: bool = False
     size: int = 0
+    turn: float | None = None
+    turn_after: int = 0
 
 
 class ProbeResult(BaseModel):
@@ -39,6 +44,8 @@ async def probe(params: ProbeParams, context: ActionContext) -> ProbeResult:
     """Echo, fail or hold."""
     key = context.step.key
     calls.append((context.step.run_id, context.step.path))
+    if params.turn is not None and calls.count(calls[-1]) == 1 + params.turn_after:
+        raise NotYetError("not yet", seconds=params.turn)
     if params.hold:
         holding.setdefault(key, asyncio.Event()).set()
         await asyncio.Event().wait()

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.policies import DEFAULT_TIMEOUT
     from schemas.run import (
         TIMED_RETRIES_REVISION,
+        TURNS_REVISION,
         ErrorInfo,
         StepState,
     )
@@ -52,8 +53,10 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
         try:
             answer = await _perform(run, step, state, params, frame)
         except FailureError as error:
-            pause = _pause(run, step, state, params, error)
             info = error_info(error, state.path)
+            pause = _turn(run, state, info)
+            if pause is None:
+                pause = _pause(run, step, state, params, error)
             _count_attempts(state, info)
             if pause is None:
                 if info.code != ErrorCode.DATABASE_UNAVAILABLE:
@@ -94,14 +97,16 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
     context.retry = told(retry)
     inline = is_inline(run, step, params, given)
     timed = inline and run.start.revision >= TIMED_RETRIES_REVISION
-    if timed and state.data is not None:
-        context.attempts = state.data["tried"]
+    context.turns = run.start.revision >= TURNS_REVISION
+    tried = 0
+    if (timed or context.turns) and state.data is not None:
+        tried = context.attempts = state.data["tried"]
     args = [params, context.model_dump(mode="json", exclude_defaults=True)]
     policy = RetryPolicy(
         initial_interval=retry.initial,
         backoff_coefficient=retry.factor,
         maximum_interval=retry.max,
-        maximum_attempts=1 if timed else retry.attempts,
+        maximum_attempts=1 if timed else retry.attempts - tried,
     )
     state.attempts += 1
     if inline:
@@ -155,6 +160,22 @@ def _count_effect(
 
     if step.compensate:
         handle.add_done_callback(count)
+
+
+def _turn(run: Execution, state: StepState, info: ErrorInfo) -> timedelta | None:
+    """Give the time until the step's turn, where its action says that it has not come yet.
+
+    Waiting for it costs no attempt; those before it stay counted.
+    """
+    details = info.details or {}
+    if run.start.revision < TURNS_REVISION or info.code != ErrorCode.RATE_LIMITED:
+        return None
+    if not isinstance(details.get("wait"), int | float):
+        return None
+    tried = (state.data or {"tried": 0})["tried"] + details.get("attempt", 1) - 1
+    state.data = {"tried": tried} if tried else None
+    state.attempts -= 1
+    return timedelta(seconds=details["wait"])
 
 
 def _pause(
