@@ -31,8 +31,8 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # end with it, also right after a continue-as-new. 7: an operator's decision is answered once the
 # step has taken it, also when the step is held again at that very moment; what stands beside or
 # inside a step that fails or is cancelled ends with it, also as the run continues as new. 8: a
-# straight stretch of inline steps is one local activity. 9: a step whose turn has not come (the rate
-# of a connection) waits for it as a timer of the run, which costs no attempt.
+# straight stretch of inline steps is one local activity. 9: a step whose turn has not come (the
+# rate of a connection) waits for it as a timer of the run, which costs no attempt.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
