@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+import cli_bulk
 import cli_bundles
 import cli_dead_letters
 import cli_logs
@@ -32,6 +33,7 @@ for _module in (
     cli_runs,
     cli_operators,
     cli_dead_letters,
+    cli_bulk,
     cli_logs,
     cli_triggers,
     cli_bundles,

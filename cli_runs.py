@@ -4,13 +4,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.durations import format_duration, parse_duration
+from schemas.durations import format_duration
 from schemas.errors import SojournError
 from schemas.run import TERMINAL, RunStatus
 from terminal import (
@@ -27,6 +27,7 @@ from terminal import (
     print_table,
     read_data,
     read_json,
+    read_time,
 )
 
 if TYPE_CHECKING:
@@ -109,21 +110,6 @@ def _input(given: list[str], file: Path | None) -> dict[str, Any]:
     return value
 
 
-def _since(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return (datetime.now(UTC) - parse_duration(text)).isoformat()
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is neither a duration such as 2d nor a time"
-        raise typer.BadParameter(message, param_hint="--since") from None
-    return found.astimezone().isoformat()
-
-
 @app.command()
 def runs(
     definition: Annotated[str | None, typer.Option("--definition", "-d", help="Only its.")] = None,
@@ -139,7 +125,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""
-    wanted = {"from": _since(since)}
+    wanted = {"from": None if since is None else read_time(since, "--since")}
     with api() as remote:
         found = remote.pages(
             "/runs",

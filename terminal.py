@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -155,6 +155,22 @@ def read_json(text: str, option: str) -> Any:
         raise typer.BadParameter(str(error), param_hint=option) from None
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint=option) from None
+
+
+def read_time(text: str, option: str) -> str:
+    """Read a duration before now, such as 2d, or a time, and give it as the API takes it."""
+    from schemas.durations import parse_duration
+
+    try:
+        return (datetime.now(UTC) - parse_duration(text)).isoformat()
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is neither a duration such as 2d nor a time"
+        raise typer.BadParameter(message, param_hint=option) from None
+    return found.astimezone().isoformat()
 
 
 def read_data(file: Path) -> Any:
