@@ -37,6 +37,7 @@ class Run(SQLModel, table=True):
     `temporal_run_id` is the first execution's id, `ended_by` that of the one that wrote the end.
     `redrive_of` is the dead letter that it was re-driven from, `resumes_from` the run whose
     finished results it begins with.
+    `blocked_at` is since when Temporal cannot get it on, `blocked_reason` what its worker says.
     A trigger refuses to change a final status.
     """
 
@@ -92,6 +93,12 @@ class Run(SQLModel, table=True):
             "finished_at",
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_runs_blocked",
+            "workspace",
+            "blocked_at",
+            postgresql_where=sa.text("blocked_at IS NOT NULL"),
+        ),
         sa.Index("ix_runs_trigger", "trigger_id", postgresql_where=_TRIGGERED_SQL),
         sa.Index(
             "ix_runs_parent",
@@ -129,6 +136,8 @@ class Run(SQLModel, table=True):
     temporal_run_id: str | None = None
     ended_by: str | None = None
     correlation_id: str | None = None
+    blocked_at: datetime | None = None
+    blocked_reason: str | None = None
     created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     finished_at: datetime | None = None

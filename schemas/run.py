@@ -20,7 +20,10 @@ MAX_RESULTS_BYTES = 1024 * 1024
 MAX_RUN_DEPTH = 8
 MAX_OPEN_SUB_RUNS = 500
 MAX_MAILBOX = 1000
+# What one execution may be sent from outside, until it continues as new; a run does that once it has
+# had half of it.
 MAX_EVENTS = 1000
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 INTERPRETER_TASK_QUEUE = "sojourn"
 # What a run's start says of the interpreter's choices: a run that began with an older one keeps
 # it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
