@@ -1,25 +1,23 @@
-"""Who may call: the API key guards every endpoint that is not listed as public."""
+"""Who may call: every endpoint that is not marked public asks for a credential and a role."""
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
+import structlog
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from schemas.errors import ErrorCode, SojournError
+from api.authorization import authorise
+from api.credentials import identify
+from api.identity import UnauthorizedError
+from db import tenancy
 
-_bearer = HTTPBearer(auto_error=False, description="the API key")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="the API key")
+__all__ = ["UnauthorizedError", "authenticate", "public", "public_operations"]
+
+_bearer = HTTPBearer(auto_error=False, description="an API key, or a token of the OIDC issuer")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="an API key")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _public: set[Callable[..., Any]] = set()
-
-
-class UnauthorizedError(SojournError):
-    """No API key came, or not the right one."""
-
-    code = ErrorCode.UNAUTHORIZED
 
 
 def public(endpoint: Endpoint) -> Endpoint:
@@ -33,20 +31,16 @@ def public_operations() -> set[str]:
     return {endpoint.__name__ for endpoint in _public}
 
 
-def _same(given: str, expected: str) -> bool:
-    # Digests have one length, so that the comparison tells nothing about the key's.
-    return hmac.compare_digest(
-        hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest(),
-        hashlib.sha256(expected.encode()).digest(),
-    )
-
-
 async def authenticate(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     header: Annotated[str | None, Security(_header)],
 ) -> None:
-    """Let the request pass if its endpoint is public or it carries the API key."""
+    """Let the request pass if its endpoint is public, or its caller may do what it asks for.
+
+    From here on the request sees the rows of the caller's workspace and no others. A public
+    endpoint sees none until it has found out, by the token it was given, whose it is.
+    """
     # Identity of the function decides, not the path: a path can be written in many ways.
     if request.scope["route"].endpoint in _public:
         return
@@ -56,5 +50,8 @@ async def authenticate(
             "the API key is missing",
             hint="send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
         )
-    if not _same(given, request.app.state.config.api_key):
-        raise UnauthorizedError("the API key is wrong")
+    identity = await identify(request, given)
+    tenancy.enter(identity.workspace)
+    structlog.contextvars.bind_contextvars(actor=identity.actor, workspace=identity.workspace)
+    await authorise(request, identity)
+    request.state.identity = identity

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from api.identity import SYSTEM
 from api.looping import loop
 from api.migrating import Migrator
 from api.models.bulk import BulkOrder, BulkOutlook, BulkPreview, LetterFilter, RunFilter
@@ -60,7 +61,7 @@ class BulkDesk:
             items=items,
         )
 
-    async def order(self, order: BulkOrder, *, actor: str = "api_key") -> BulkJob:
+    async def order(self, order: BulkOrder, *, actor: str) -> BulkJob:
         """Store a job; `start` begins it. Raises InputError, LimitError, ConflictError."""
         ids = await self._ids(order)
         if not ids:
@@ -151,7 +152,7 @@ class BulkDesk:
                     )
             if order.action is BulkAction.MIGRATE and version is not None:
                 migrator = Migrator(
-                    self.database, self.gateway, self.catalogue, version, order.mapping
+                    self.database, self.gateway, self.catalogue, version, order.mapping, SYSTEM
                 )
                 found = await migrator.one(run, confirm=False)
                 return BulkOutlook(id=run_id, fit=found.fit, reasons=found.reasons)

@@ -10,7 +10,13 @@ from schemas.errors import ErrorCode, InputError, Problem
 
 
 async def store(
-    session: AsyncSession, workspace: str, name: str, given: AnyConnection, keyring: KeyRing
+    session: AsyncSession,
+    workspace: str,
+    name: str,
+    given: AnyConnection,
+    keyring: KeyRing,
+    *,
+    actor: str,
 ) -> Connection:
     """Create or replace a connection; without secrets those of the same kind that are there stay.
 
@@ -45,7 +51,7 @@ async def store(
     audit.add(
         session,
         workspace,
-        actor="api_key",
+        actor=actor,
         action="connection.put",
         subject=name,
         data={"kind": given.kind, "secrets_given": sorted(given_secrets(given) or ())},

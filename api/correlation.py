@@ -7,6 +7,7 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db import tenancy
 from db.ids import new_id
 
 HEADER = b"x-request-id"
@@ -55,7 +56,11 @@ class CorrelationMiddleware:
 
         token = _current.set(identity)
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(correlation_id=identity):
+        # Whose rows this request sees is found out inside, and forgotten with it.
+        with (
+            structlog.contextvars.bound_contextvars(correlation_id=identity),
+            tenancy.scope(None),
+        ):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
@@ -67,3 +72,4 @@ class CorrelationMiddleware:
                     status=status,
                     duration_ms=round((perf_counter() - started) * 1000, 1),
                 )
+                structlog.contextvars.unbind_contextvars("actor", "workspace")

@@ -1,4 +1,7 @@
-"""What the routes are given: database, gateway, catalogue, configuration, workspace."""
+"""What the routes are given: database, gateway, catalogue, configuration, who calls.
+
+All are coroutines: FastAPI runs plain functions in threads, and a request would wait for each.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -9,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.functions import Functions
 from api.circuit import Circuit
 from api.config import ApiConfig
+from api.identity import Identity
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
@@ -16,32 +20,32 @@ from schemas.errors import ConflictError
 from workflows.gateway import Gateway
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """The database of this process."""
     return request.app.state.database
 
 
-def get_gateway(request: Request) -> Gateway:
+async def get_gateway(request: Request) -> Gateway:
     """The way to Temporal."""
     return request.app.state.gateway
 
 
-def get_circuit(request: Request) -> Circuit:
+async def get_circuit(request: Request) -> Circuit:
     """Whether Temporal is known to be away."""
     return request.app.state.circuit
 
 
-def get_catalogue(request: Request) -> Catalogue:
+async def get_catalogue(request: Request) -> Catalogue:
     """The actions that definitions may name."""
     return request.app.state.catalogue
 
 
-def get_config(request: Request) -> ApiConfig:
+async def get_config(request: Request) -> ApiConfig:
     """The configuration of the API."""
     return request.app.state.config
 
 
-def get_keyring(request: Request) -> KeyRing:
+async def get_keyring(request: Request) -> KeyRing:
     """The keys of stored connections and secrets; raises ConflictError where none are set."""
     keyring = request.app.state.keyring
     if keyring is None:
@@ -52,7 +56,7 @@ def get_keyring(request: Request) -> KeyRing:
     return keyring
 
 
-def get_functions(request: Request) -> Functions:
+async def get_functions(request: Request) -> Functions:
     """The operator's functions that definitions may call."""
     return request.app.state.functions
 
@@ -66,9 +70,22 @@ KeyringDep = Annotated[KeyRing, Depends(get_keyring)]
 FunctionsDep = Annotated[Functions, Depends(get_functions)]
 
 
-def get_workspace(config: ConfigDep) -> str:
+async def get_identity(request: Request) -> Identity:
+    """The caller; there is none at public endpoints."""
+    return request.state.identity
+
+
+IdentityDep = Annotated[Identity, Depends(get_identity)]
+
+
+async def get_workspace(identity: IdentityDep) -> str:
     """The workspace of the caller."""
-    return config.workspace
+    return identity.workspace
+
+
+async def get_actor(identity: IdentityDep) -> str:
+    """The caller as the audit names it."""
+    return identity.actor
 
 
 async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
@@ -78,5 +95,6 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
 
 
 WorkspaceDep = Annotated[str, Depends(get_workspace)]
+ActorDep = Annotated[str, Depends(get_actor)]
 # scope=function: with the default the commit would come after the answer, and could fail unseen.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

@@ -30,7 +30,7 @@ class Migrator:
     catalogue: Catalogue
     version: Version
     mapping: Mapping[str, str]
-    actor: str = "api_key"
+    actor: str
 
     async def all(self, runs: list[Run], *, confirm: bool) -> list[RunMigration]:
         """Classify each run, and migrate those that fit if that is confirmed."""

@@ -16,11 +16,11 @@ from workflows.gateway import Gateway, Order
 DEADLINE = 5.0
 
 
-def operator_line(action: str, about: dict[str, Any]) -> Line:
+def operator_line(action: str, about: dict[str, Any], actor: str) -> Line:
     """Give the line that a run's log has of what an operator did."""
     return Line(
         level=LogLevel.INFO,
-        message=f"{action} by {about.get('by') or 'api_key'}",
+        message=f"{action} by {about.get('by') or actor}",
         source=LogSource.OPERATOR,
         step_path=about.get("path"),
         data=about,
@@ -34,6 +34,7 @@ class Desk:
     database: Database
     gateway: Gateway
     workspace: str
+    actor: str
     masking: Masking
 
     async def give(self, run_id: str, action: str, order: Order) -> OrderAnswer:
@@ -72,10 +73,10 @@ class Desk:
             audit.add(
                 session,
                 self.workspace,
-                actor=about.get("by") or "api_key",
+                actor=self.actor,
                 action=action,
                 subject=run_id,
                 data={**about, "outcome": outcome},
             )
-            line = operator_line(action, {**about, "outcome": outcome})
+            line = operator_line(action, {**about, "outcome": outcome}, self.actor)
             await run_logs.write(session, self.workspace, run_id, [line], self.masking)

@@ -36,7 +36,7 @@ class Outbox:
         self._starter = starter
         self._database = starter.database
         self._gateway = starter.gateway
-        self._workspace = starter.config.workspace
+        self._workspace = starter.workspace
         self._waiting = False
 
     @property

@@ -17,6 +17,7 @@ from api.config import ApiConfig
 from api.correlation import request_id
 from api.errors import KeyReusedError
 from api.failpoints import reach
+from api.identity import SYSTEM
 from api.models.runs import LeadInput
 from api.publishing import definition_of, find_version
 from api.resuming import resumed
@@ -60,7 +61,7 @@ class Order:
     tracking: dict[str, Any] | None = None
     lead: LeadInput | str | None = None
     priority: int | None = None
-    actor: str = "api_key"
+    actor: str = SYSTEM
     key: str | None = None
     fingerprint: str = ""
     recording: Recording | None = None
@@ -101,13 +102,23 @@ class _Stored:
 
 @dataclass(frozen=True)
 class Starter:
-    """Starts runs."""
+    """Starts runs of one workspace: of `home`, or else of the installation's own."""
 
     database: Database
     gateway: Gateway
     config: ApiConfig
     catalogue: Catalogue
     circuit: Circuit
+    home: str | None = None
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose runs it starts."""
+        return self.config.workspace if self.home is None else self.home
+
+    def of(self, workspace: str) -> "Starter":
+        """Give a starter for another workspace."""
+        return replace(self, home=workspace)
 
     async def start(self, order: Order) -> Started:
         """Start a run, or find the one that the order's key has started.
@@ -206,7 +217,7 @@ class Starter:
         try:
             async with self.database.session() as session:
                 await runs.mark_started(
-                    session, self.config.workspace, started.run_id, started.temporal_run_id
+                    session, self.workspace, started.run_id, started.temporal_run_id
                 )
         except UnavailableError as error:
             _log.warning("mark_failed", run_id=started.run_id, error=error.message)
@@ -214,7 +225,7 @@ class Starter:
     async def _claim(self, session: AsyncSession, order: Order, run_id: str) -> str:
         if order.key is None:
             return run_id
-        workspace = self.config.workspace
+        workspace = self.workspace
         try:
             return await idempotency.claim(session, workspace, order.key, order.fingerprint, run_id)
         except ConflictError as error:
@@ -223,7 +234,7 @@ class Starter:
     async def _store(
         self, session: AsyncSession, order: Order, run_id: str, *, there: bool
     ) -> _Stored:
-        workspace, config = self.config.workspace, self.config
+        workspace, config = self.workspace, self.config
         version = await find_version(
             session, workspace, order.definition, order.version, order.gate
         )
@@ -256,7 +267,7 @@ class Starter:
         return _Stored(run, self._run_start(run, version, lead))
 
     async def _count(self, session: AsyncSession, definition: str, counted: dict[str, int]) -> None:
-        taken, wait = await rates.take(session, self.config.workspace, counted)
+        taken, wait = await rates.take(session, self.workspace, counted)
         if not taken:
             most = min(counted.values())
             raise SojournError(
@@ -267,7 +278,7 @@ class Starter:
 
     async def _again(self, session: AsyncSession, run_id: str) -> _Stored:
         """The run that was ordered before, with what it takes to start it if nobody has."""
-        workspace = self.config.workspace
+        workspace = self.workspace
         run = await runs.get(session, workspace, run_id)
         if run.status is not RunStatus.QUEUED or run.temporal_run_id is not None:
             return _Stored(run)
@@ -280,7 +291,7 @@ class Starter:
     async def _lead(self, session: AsyncSession, lead: LeadInput | str | None) -> Lead | None:
         if lead is None:
             return None
-        workspace = self.config.workspace
+        workspace = self.workspace
         if isinstance(lead, str):
             row = await leads.get(session, workspace, lead)
         else:

@@ -120,11 +120,9 @@ async def get(session: AsyncSession, workspace: str, name: str, *, lock: bool = 
     return found
 
 
-async def by_token(session: AsyncSession, workspace: str, token: str) -> MailInbox:
-    """Give the inbox of a token; raises NotFoundError."""
-    statement = select(MailInbox).where(
-        MailInbox.token_hash == hash_token(token), MailInbox.workspace == workspace
-    )
+async def by_token(session: AsyncSession, token: str) -> MailInbox:
+    """Give the inbox of a token, of whatever workspace; raises NotFoundError."""
+    statement = select(MailInbox).where(MailInbox.token_hash == hash_token(token))
     found = (await session.exec(statement)).first()
     if found is None:
         raise NotFoundError("there is no such inbox", hint="the token was never valid, or rotated")

@@ -75,11 +75,9 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def find_trigger(session: AsyncSession, workspace: str, token: str) -> Trigger:
-    """Return the trigger of a token; raises NotFoundError."""
-    statement = select(Trigger).where(
-        Trigger.token_hash == hash_token(token), Trigger.workspace == workspace
-    )
+async def find_trigger(session: AsyncSession, token: str) -> Trigger:
+    """Return the trigger of a token, of whatever workspace; raises NotFoundError."""
+    statement = select(Trigger).where(Trigger.token_hash == hash_token(token))
     found = (await session.exec(statement)).first()
     if found is None:
         raise NotFoundError(

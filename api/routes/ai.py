@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.dependencies import ConfigDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.ai import (
     BudgetInput,
@@ -86,7 +86,11 @@ async def get_ai_budget(
 
 @router.put("/ai/budget", responses=problems(400, 413))
 async def put_ai_budget(
-    body: BudgetInput, session: SessionDep, workspace: WorkspaceDep, config: ConfigDep
+    body: BudgetInput,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
+    config: ConfigDep,
 ) -> BudgetView:
     """Set the workspace's daily budget; it holds from the next call on."""
     usd = None if body.daily_usd is None else Decimal(str(body.daily_usd))
@@ -94,7 +98,7 @@ async def put_ai_budget(
     audit.add(
         session,
         workspace,
-        actor="api_key",
+        actor=actor,
         action="ai_budget.put",
         subject=workspace,
         data=body.model_dump(),
@@ -103,10 +107,10 @@ async def put_ai_budget(
 
 
 @router.delete("/ai/budget", status_code=204, responses=problems())
-async def delete_ai_budget(session: SessionDep, workspace: WorkspaceDep) -> None:
+async def delete_ai_budget(session: SessionDep, workspace: WorkspaceDep, actor: ActorDep) -> None:
     """Go back to the budget of the settings."""
     await ai_budgets.delete(session, workspace)
-    audit.add(session, workspace, actor="api_key", action="ai_budget.delete", subject=workspace)
+    audit.add(session, workspace, actor=actor, action="ai_budget.delete", subject=workspace)
 
 
 @router.get("/ai/circuits", responses=problems())

@@ -6,7 +6,14 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 
 from api.bulk_jobs import BulkDesk
-from api.dependencies import CatalogueDep, DatabaseDep, GatewayDep, SessionDep, WorkspaceDep
+from api.dependencies import (
+    ActorDep,
+    CatalogueDep,
+    DatabaseDep,
+    GatewayDep,
+    SessionDep,
+    WorkspaceDep,
+)
 from api.errors import problems
 from api.models.bulk import (
     BulkItemPage,
@@ -31,7 +38,7 @@ PREVIEW_OR_JOB = {
 }
 
 
-def get_desk(
+async def get_desk(
     database: DatabaseDep, gateway: GatewayDep, catalogue: CatalogueDep, workspace: WorkspaceDep
 ) -> BulkDesk:
     """What takes orders for bulk jobs."""
@@ -47,13 +54,13 @@ def job_view(job: BulkJob) -> BulkJobView:
 
 
 async def take(
-    order: BulkOrder, desk: BulkDesk, response: Response, after: BackgroundTasks
+    order: BulkOrder, desk: BulkDesk, actor: str, response: Response, after: BackgroundTasks
 ) -> BulkPreview | BulkJobView:
     """Preview an order, or store its job and start it after the answer."""
     if order.preview:
         response.status_code = 200
         return await desk.preview(order)
-    job = await desk.order(order)
+    job = await desk.order(order, actor=actor)
 
     async def start() -> None:
         try:
@@ -73,10 +80,10 @@ async def take(
     responses={**PREVIEW_OR_JOB, **problems(400, 404, 409, 413)},
 )
 async def order_bulk(
-    body: BulkOrder, desk: DeskDep, response: Response, after: BackgroundTasks
+    body: BulkOrder, desk: DeskDep, actor: ActorDep, response: Response, after: BackgroundTasks
 ) -> BulkPreview | BulkJobView:
     """Pause, resume, cancel, retry or migrate many runs, or re-drive many dead letters."""
-    return await take(body, desk, response, after)
+    return await take(body, desk, actor, response, after)
 
 
 @router.get("", responses=problems())
@@ -118,7 +125,7 @@ async def list_bulk_items(
 
 @router.post("/{job_id}/cancel", responses=problems(404, 409))
 async def cancel_bulk_job(
-    job_id: JobPath, session: SessionDep, workspace: WorkspaceDep
+    job_id: JobPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> BulkJobView:
     """End a bulk job: what has not had its turn is skipped."""
-    return job_view(await bulk.cancel(session, workspace, job_id, actor="api_key"))
+    return job_view(await bulk.cancel(session, workspace, job_id, actor=actor))

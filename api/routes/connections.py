@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 
 from activities.probing import Prober
 from api import connecting
-from api.dependencies import DatabaseDep, KeyringDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, DatabaseDep, KeyringDep, SessionDep, WorkspaceDep
 from api.errors import MEDIA_TYPE, problem_response, problems
 from api.models.common import SlugPath
 from api.models.connections import ConnectionList, ConnectionView, Kind, LastTest, TestAnswer
@@ -51,18 +51,23 @@ async def put_connection(
     session: SessionDep,
     workspace: WorkspaceDep,
     keyring: KeyringDep,
+    actor: ActorDep,
 ) -> ConnectionView:
     """Create or replace a connection.
 
     Without `secrets` those that are stored stay; with it they are all replaced. 409 where no keys
     are configured to seal them with.
     """
-    return _view(await connecting.store(session, workspace, name, body, keyring))
+    return _view(await connecting.store(session, workspace, name, body, keyring, actor=actor))
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 409))
 async def delete_connection(
-    name: SlugPath, session: SessionDep, workspace: WorkspaceDep, force: Force = False
+    name: SlugPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
+    force: Force = False,
 ) -> None:
     """Delete a connection; 409 while a published definition names it, unless forced."""
     await connections.get(session, workspace, name)
@@ -72,7 +77,7 @@ async def delete_connection(
     audit.add(
         session,
         workspace,
-        actor="api_key",
+        actor=actor,
         action="connection.delete",
         subject=name,
         data={"force": force},
@@ -87,6 +92,7 @@ async def test_connection(
     request: Request,
     database: DatabaseDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     keyring: KeyringDep,
 ) -> TestAnswer | Response:
     """Try a connection for real, within 10 seconds: log in, ask for something harmless, leave.
@@ -109,7 +115,7 @@ async def test_connection(
         audit.add(
             session,
             workspace,
-            actor="api_key",
+            actor=actor,
             action="connection.test",
             subject=name,
             data={"ok": found.ok},

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 
-from api.dependencies import DatabaseDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, DatabaseDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.bulk import BulkJobView, BulkOrder, BulkPreview
 from api.models.common import PageDep
@@ -104,7 +104,7 @@ async def group_dead_letters(
     responses={**PREVIEW_OR_JOB, **problems(400, 404, 409, 413)},
 )
 async def redrive_dead_letters(
-    body: RedriveMany, desk: DeskDep, response: Response, after: BackgroundTasks
+    body: RedriveMany, desk: DeskDep, actor: ActorDep, response: Response, after: BackgroundTasks
 ) -> BulkPreview | BulkJobView:
     """Try many dead letters again, so many a second: a bulk job with a result for each."""
     order = BulkOrder.model_validate(
@@ -114,7 +114,7 @@ async def redrive_dead_letters(
             **body.model_dump(exclude={"filter"}, by_alias=True),
         }
     )
-    return await take(order, desk, response, after)
+    return await take(order, desk, actor, response, after)
 
 
 @router.get("/{letter_id}", responses=problems(404))
@@ -138,6 +138,7 @@ async def redrive_dead_letter(
     body: Redrive,
     database: DatabaseDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
@@ -162,7 +163,7 @@ async def redrive_dead_letter(
             kept=found.kept,
         )
     async with database.session() as session:
-        done = await redriving.redrive(session, workspace, letter_id, wish, actor="api_key")
+        done = await redriving.redrive(session, workspace, letter_id, wish, actor=actor)
     after.add_task(Outbox(starter).forward, done.forward)
     letter = done.letter
     return RedriveAnswer(
@@ -172,13 +173,15 @@ async def redrive_dead_letter(
 
 @router.post("/{letter_id}/discard", responses=problems(400, 404, 409, 413))
 async def discard_dead_letter(
-    letter_id: LetterPath, body: Discard, session: SessionDep, workspace: WorkspaceDep
+    letter_id: LetterPath,
+    body: Discard,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> DeadLetterView:
     """Give it up, and say why."""
     return _view(
-        await dead_letters.discard(
-            session, workspace, letter_id, reason=body.reason, actor="api_key"
-        )
+        await dead_letters.discard(session, workspace, letter_id, reason=body.reason, actor=actor)
     )
 
 

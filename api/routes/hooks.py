@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from api.auth import public
 from api.correlation import request_id
-from api.dependencies import DatabaseDep, WorkspaceDep
+from api.dependencies import DatabaseDep
 from api.errors import problems
 from api.hooking import HOOK_BODY, headers_of, prove, read_secrets
 from api.models.webhooks import ChallengeAnswer, HookAnswer
@@ -15,7 +15,7 @@ from api.outbox import Outbox
 from api.raw_body import read_body
 from api.routes.runs import StarterDep
 from api.signatures import SchemeError, SignatureError
-from db import triggers, webhooks
+from db import tenancy, triggers, webhooks
 from db.sealing import SealError
 from db.webhook_table import DeliveryStatus
 from schemas.errors import ConflictError, InputError
@@ -42,7 +42,6 @@ async def receive_delivery(
     token: Annotated[str, Path(min_length=1, max_length=128, description="the webhook's token")],
     request: Request,
     database: DatabaseDep,
-    workspace: WorkspaceDep,
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
@@ -52,13 +51,18 @@ async def receive_delivery(
     A copy gets the answer of the first. What cannot be mapped is kept as `failed` and answered
     202 all the same, since sending it again would change nothing: mend the trigger, replay it.
     """
-    async with database.session() as session:
-        trigger = await webhooks.find_trigger(session, workspace, token)
-        config = webhooks.webhook_of(trigger)
+    with tenancy.system():
+        async with database.session() as session:
+            trigger = await webhooks.find_trigger(session, token)
+    tenancy.enter(trigger.workspace)
+    starter = starter.of(trigger.workspace)
+    config = webhooks.webhook_of(trigger)
     body = await read_body(request, MAX_BODY_BYTES)
     try:
         async with database.session() as session:
-            given = await read_secrets(session, workspace, config, request.app.state.keyring)
+            given = await read_secrets(
+                session, trigger.workspace, config, request.app.state.keyring
+            )
         proof = prove(config, given, request, body)
     except SignatureError as error:
         async with database.session() as session:

@@ -22,7 +22,7 @@ from api.models.mail_inboxes import (
 )
 from api.outbox import Outbox
 from api.routes.runs import StarterDep
-from db import connections, inbound_table, mail_inboxes, mail_intake
+from db import connections, inbound_table, mail_inboxes, mail_intake, tenancy
 from db.mail_inboxes import MailInbox
 from schemas.connections import CONNECTION_NAME
 from schemas.errors import ConflictError, InputError
@@ -128,14 +128,16 @@ async def receive_mail(
     token: Annotated[str, Path(min_length=1, max_length=128, description="the inbox's token")],
     request: Request,
     database: DatabaseDep,
-    workspace: WorkspaceDep,
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
 ) -> InboundAnswer:
     """Take a received mail; once this is answered, whoever waits for it is told."""
-    async with database.session() as session:
-        inbox = await mail_inboxes.by_token(session, workspace, token)
+    with tenancy.system():
+        async with database.session() as session:
+            inbox = await mail_inboxes.by_token(session, token)
+    tenancy.enter(inbox.workspace)
+    starter = starter.of(inbox.workspace)
     if not inbox.enabled:
         raise ConflictError("the inbox is disabled", hint="its owner can enable it")
     received = await read_inbound(request)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import (
+    ActorDep,
     CatalogueDep,
     DatabaseDep,
     GatewayDep,
@@ -59,6 +60,7 @@ async def migrate_version(
     database: DatabaseDep,
     gateway: GatewayDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     catalogue: CatalogueDep,
     page: PageDep,
 ) -> MigrationReport:
@@ -71,7 +73,7 @@ async def migrate_version(
         found = await run_versions.open_runs(
             session, workspace, name, version, cursor=page.cursor, limit=page.limit
         )
-    migrator = Migrator(database, gateway, catalogue, target, body.mapping)
+    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor)
     verdicts = await migrator.all(found.items, confirm=body.confirm)
     counts = Counter(verdict.fit for verdict in verdicts)
     return MigrationReport(
@@ -95,6 +97,7 @@ async def migrate_run(
     database: DatabaseDep,
     gateway: GatewayDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     catalogue: CatalogueDep,
 ) -> RunMigration:
     """Classify one open run against another version; with `confirm` migrate it if it fits."""
@@ -103,7 +106,7 @@ async def migrate_run(
     if run.status.terminal:
         raise ConflictError(f"the run has ended: it is {run.status.value}")
     target = await _target(database, workspace, run.definition, body.version, run.version)
-    migrator = Migrator(database, gateway, catalogue, target, body.mapping)
+    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor)
     return await migrator.one(run, confirm=body.confirm)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, WorkspaceDep
+from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, IdentityDep
 from api.errors import problems
 from api.models.common import RunPath, StepPath
 from api.models.operators import (
@@ -21,11 +21,11 @@ from schemas.operations import Decide, Rewind, SetVars
 router = APIRouter(tags=["runs"], prefix="/runs/{run_id}")
 
 
-def get_desk(
-    database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep, config: ConfigDep
+async def get_desk(
+    database: DatabaseDep, gateway: GatewayDep, identity: IdentityDep, config: ConfigDep
 ) -> Desk:
     """What takes orders."""
-    return Desk(database, gateway, workspace, config.masking)
+    return Desk(database, gateway, identity.workspace, identity.actor, config.masking)
 
 
 DeskDep = Annotated[Desk, Depends(get_desk)]

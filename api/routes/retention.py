@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import DatabaseDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, DatabaseDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.retention import (
     AgeView,
@@ -42,10 +42,10 @@ async def get_retention(session: SessionDep, workspace: WorkspaceDep) -> Retenti
 
 @router.put("", responses=problems(400, 413))
 async def set_retention(
-    body: RetentionInput, session: SessionDep, workspace: WorkspaceDep
+    body: RetentionInput, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> RetentionPolicies:
     """Set how long the kinds of rows that are named are kept; the next pruning obeys."""
-    await retention.set_policies(session, workspace, body.policies, actor="api_key")
+    await retention.set_policies(session, workspace, body.policies, actor=actor)
     return await get_retention(session, workspace)
 
 
@@ -76,7 +76,7 @@ async def get_retention_statistics(
 
 @router.post("/prune", responses=problems(400, 413))
 async def prune_rows(
-    body: PruneInput, database: DatabaseDep, workspace: WorkspaceDep
+    body: PruneInput, database: DatabaseDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> PruneAnswer:
     """Count what is older than it is kept, or delete it, oldest first."""
     if body.dry_run:
@@ -87,7 +87,7 @@ async def prune_rows(
         audit.add(
             session,
             workspace,
-            actor="api_key",
+            actor=actor,
             action="retention.prune",
             subject=workspace,
             data={"rows": done.rows, "more": done.more},

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, WorkspaceDep
+from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, IdentityDep
 from api.errors import problems
 from api.models.common import RunPath
 from api.models.runs import RunRef
@@ -51,6 +51,7 @@ class Helm:
     database: Database
     gateway: Gateway
     workspace: str
+    actor: str
     masking: Masking
 
     async def steer(
@@ -64,16 +65,16 @@ class Helm:
 
     async def note(self, session: AsyncSession, run_id: str, action: str) -> None:
         """Write down what was done."""
-        audit.add(session, self.workspace, actor="api_key", action=action, subject=run_id)
-        line = operator_line(action, {})
+        audit.add(session, self.workspace, actor=self.actor, action=action, subject=run_id)
+        line = operator_line(action, {}, self.actor)
         await run_logs.write(session, self.workspace, run_id, [line], self.masking)
 
 
-def get_helm(
-    database: DatabaseDep, gateway: GatewayDep, workspace: WorkspaceDep, config: ConfigDep
+async def get_helm(
+    database: DatabaseDep, gateway: GatewayDep, identity: IdentityDep, config: ConfigDep
 ) -> Helm:
     """What steers runs."""
-    return Helm(database, gateway, workspace, config.masking)
+    return Helm(database, gateway, identity.workspace, identity.actor, config.masking)
 
 
 HelmDep = Annotated[Helm, Depends(get_helm)]

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
 from api.dependencies import (
+    ActorDep,
     CatalogueDep,
     CircuitDep,
     ConfigDep,
@@ -15,6 +16,7 @@ from api.dependencies import (
     WorkspaceDep,
 )
 from api.errors import problems
+from api.identity import Identity
 from api.live import look
 from api.models.common import NamePath, PageDep, RunPath
 from api.models.runs import RunDetail, RunPage, StartAnswer, StartRun, StepView
@@ -57,15 +59,18 @@ ANSWERS = {
 }
 
 
-def get_starter(
+async def get_starter(
+    request: Request,
     database: DatabaseDep,
     gateway: GatewayDep,
     config: ConfigDep,
     catalogue: CatalogueDep,
     circuit: CircuitDep,
 ) -> Starter:
-    """What starts runs."""
-    return Starter(database, gateway, config, catalogue, circuit)
+    """What starts runs of the caller's workspace; a public endpoint says `of` which one."""
+    identity: Identity | None = getattr(request.state, "identity", None)
+    home = None if identity is None else identity.workspace
+    return Starter(database, gateway, config, catalogue, circuit, home)
 
 
 StarterDep = Annotated[Starter, Depends(get_starter)]
@@ -80,6 +85,7 @@ async def start_run(
     name: NamePath,
     body: StartRun,
     starter: StarterDep,
+    actor: ActorDep,
     response: Response,
     after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
@@ -96,6 +102,7 @@ async def start_run(
             input=body.input,
             lead=body.lead,
             priority=body.priority,
+            actor=actor,
             key=idempotency_key,
             fingerprint=idempotency.fingerprint("run", name, body.model_dump(mode="json")),
             gate=Gate(TriggerKind(start)),

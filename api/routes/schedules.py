@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.dependencies import SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath
 from api.models.schedules import (
@@ -68,11 +68,15 @@ async def resume_schedule(
 
 @router.post("/fire", status_code=202, responses=problems(404, 409, 413))
 async def fire_schedule(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> FiredAnswer:
     """Order a run at once, whatever else runs, and also while the schedule rests."""
     trigger = await _trigger(session, workspace, name, trigger_id)
-    ordered = await schedules.order_now(session, trigger, actor="api_key")
+    ordered = await schedules.order_now(session, trigger, actor=actor)
     return FiredAnswer(run_id=ordered.run_id)
 
 
@@ -83,10 +87,11 @@ async def backfill_schedule(
     body: BackfillInput,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> BackfillAnswer:
     """Order a run for each due time of the past that has none, whatever else runs."""
     trigger = await _trigger(session, workspace, name, trigger_id)
-    filled = await schedules.backfill(session, trigger, body.from_, body.to, actor="api_key")
+    filled = await schedules.backfill(session, trigger, body.from_, body.to, actor=actor)
     return BackfillAnswer(
         items=[
             FilledTime(time=each.due, run_id=each.run_id, created=each.created) for each in filled

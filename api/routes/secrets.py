@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from api.dependencies import KeyringDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, KeyringDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.connections import SecretInput, SecretList, SecretView
 from api.naming import refuse_named
@@ -31,6 +31,7 @@ async def put_secret(
     body: SecretInput,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     keyring: KeyringDep,
 ) -> SecretView:
     """Create or replace a secret; the next step that names it gets the new value.
@@ -38,13 +39,17 @@ async def put_secret(
     409 where no keys are configured to seal it with.
     """
     row = await secrets.put(session, workspace, name, body.value, keyring)
-    audit.add(session, workspace, actor="api_key", action="secret.put", subject=name)
+    audit.add(session, workspace, actor=actor, action="secret.put", subject=name)
     return _view(row)
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 409))
 async def delete_secret(
-    name: SecretPath, session: SessionDep, workspace: WorkspaceDep, force: Force = False
+    name: SecretPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
+    force: Force = False,
 ) -> None:
     """Delete a secret; 409 while a published definition names it, unless forced."""
     if not await secrets.known_names(session, workspace, [name]):
@@ -55,7 +60,7 @@ async def delete_secret(
     audit.add(
         session,
         workspace,
-        actor="api_key",
+        actor=actor,
         action="secret.delete",
         subject=name,
         data={"force": force},

@@ -7,14 +7,14 @@ from pydantic import TypeAdapter, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import public
-from api.dependencies import DatabaseDep, WorkspaceDep
+from api.dependencies import ConfigDep, DatabaseDep
 from api.errors import problems
 from api.models.common import SlugPath
 from api.models.forms import Submission, SubmissionAnswer
 from api.models.runs import Email, LeadInput
 from api.routes.runs import IdempotencyKey, StarterDep
 from api.starting import Order
-from db import forms, idempotency, leads
+from db import forms, idempotency, leads, tenancy
 from db.base import now
 from db.forms import Form
 from db.leads import LeadEventKind
@@ -43,13 +43,16 @@ async def submit_form(
     form: SlugPath,
     body: Submission,
     database: DatabaseDep,
-    workspace: WorkspaceDep,
+    config: ConfigDep,
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
 ) -> SubmissionAnswer:
     """Create or update the lead, keep what was submitted, and start the form's definition."""
+    workspace = config.workspace
+    tenancy.enter(workspace)
+    starter = starter.of(workspace)
     async with database.session() as session:
         stored = await forms.get(session, workspace, form)
     check_input(stored.fields, body.fields)

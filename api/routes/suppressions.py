@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from activities.addresses import parse_address
-from api.dependencies import SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import PageDep
 from api.models.suppressions import SuppressionInput, SuppressionPage, SuppressionView
@@ -56,6 +56,7 @@ async def put_suppression(
     body: SuppressionInput,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     response: Response,
 ) -> SuppressionView:
     """Let an address get no mail; one that is on the list already stays as it is (200)."""
@@ -65,7 +66,7 @@ async def put_suppression(
         audit.add(
             session,
             workspace,
-            actor="api_key",
+            actor=actor,
             action="suppression.add",
             subject=_masked(known),
             data={"reason": body.reason, "source": body.source},
@@ -75,7 +76,7 @@ async def put_suppression(
 
 @router.delete("/{address}", status_code=204, responses=problems(404))
 async def delete_suppression(
-    address: AddressPath, session: SessionDep, workspace: WorkspaceDep
+    address: AddressPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> None:
     """Let an address get mail again: only if its owner has asked for it."""
     known = _normalise(address)
@@ -83,7 +84,7 @@ async def delete_suppression(
     audit.add(
         session,
         workspace,
-        actor="api_key",
+        actor=actor,
         action="suppression.remove",
         subject=_masked(known),
     )

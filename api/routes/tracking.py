@@ -14,13 +14,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import public
 from api.correlation import request_id
-from api.dependencies import DatabaseDep, SessionDep
+from api.dependencies import DatabaseDep
 from api.errors import problems
 from api.hit_rates import HitRate
 from api.outbox import Outbox
 from api.routes.runs import StarterDep
 from api.starting import Starter
-from db import mail_links, tracking
+from db import mail_links, mail_messages, tenancy, tracking
 from db.base import now
 from db.engine import Database
 from db.events import Published
@@ -30,8 +30,8 @@ router = APIRouter(tags=["mail"])
 _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _HEADERS = {
     "Cache-Control": "no-store, max-age=0",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
+    # A mail is shown on another site's page.
+    "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Robots-Tag": "noindex",
 }
 _GONE = """\
@@ -74,8 +74,15 @@ async def _pixel(
             correlation_id=correlation,
         )
 
+    async def keep() -> None:
+        with tenancy.system():
+            async with database.session() as session:
+                mail = await mail_messages.by_tracking_id(session, tracking_id)
+        if mail is not None:
+            await _keep(database, starter.of(mail.workspace), record)
+
     if len(tracking_id) <= _MAX_ID and _rate.take(f"o/{tracking_id}"):
-        after.add_task(_keep, database, starter, record)
+        after.add_task(_tolerate, keep)
     return _Gif(_PIXEL, headers=_HEADERS, background=after)
 
 
@@ -121,13 +128,12 @@ _LINK_ANSWERS = {
 async def _link(
     link_id: str,
     request: Request,
-    session: AsyncSession,
     database: Database,
     starter: Starter,
     after: BackgroundTasks,
 ) -> Response:
     sane = len(link_id) <= _MAX_ID and link_id.isascii()
-    link = await mail_links.find(session, link_id) if sane else None
+    link = await _find(database, link_id) if sane else None
     # They are checked before they are stored; a row that is neither leads nowhere all the same.
     if link is None or not link.url.startswith(("http://", "https://")):
         return HTMLResponse(_GONE, 404, headers=_HEADERS)
@@ -139,7 +145,7 @@ async def _link(
         )
 
     if _rate.take(f"c/{link.id}"):
-        after.add_task(_keep, database, starter, record)
+        after.add_task(_tolerate, lambda: _keep(database, starter.of(link.workspace), record))
     answer = RedirectResponse("/", 302, headers=_HEADERS, background=after)
     # As it was stored: the class would quote it once more.
     answer.headers["Location"] = quote(link.url, safe=string.punctuation)
@@ -151,13 +157,12 @@ async def _link(
 async def follow_link(
     link_id: LinkId,
     request: Request,
-    session: SessionDep,
     database: DatabaseDep,
     starter: StarterDep,
     after: BackgroundTasks,
 ) -> Response:
     """A mail's link: leads to the target that is stored for it and nowhere else."""
-    return await _link(link_id, request, session, database, starter, after)
+    return await _link(link_id, request, database, starter, after)
 
 
 @router.head("/c/{id}", status_code=302, response_class=RedirectResponse, responses=_LINK_ANSWERS)
@@ -165,26 +170,36 @@ async def follow_link(
 async def probe_link(
     link_id: LinkId,
     request: Request,
-    session: SessionDep,
     database: DatabaseDep,
     starter: StarterDep,
     after: BackgroundTasks,
 ) -> Response:
     """What machines ask for; it counts for nothing."""
-    return await _link(link_id, request, session, database, starter, after)
+    return await _link(link_id, request, database, starter, after)
 
 
 def _headers(request: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-async def _keep(database: Database, starter: Starter, record: Record) -> None:
+async def _find(database: Database, link_id: str) -> mail_links.MailLink | None:
+    with tenancy.system():
+        async with database.session() as session:
+            return await mail_links.find(session, link_id)
+
+
+async def _tolerate(keep: Callable[[], Awaitable[None]]) -> None:
     """Record after the answer; what cannot be kept is logged, since it is a hint and no more."""
     try:
-        async with database.session() as session:
-            published = await record(session)
+        await keep()
     except (SojournError, SQLAlchemyError, OSError) as error:
         _log.warning("hit_not_kept", error=type(error).__name__)
-        return
-    if published is not None:
-        await Outbox(starter).forward(published)
+
+
+async def _keep(database: Database, starter: Starter, record: Record) -> None:
+    """Record in the mail's workspace, which is the starter's."""
+    with tenancy.scope(starter.workspace):
+        async with database.session() as session:
+            published = await record(session)
+        if published is not None:
+            await Outbox(starter).forward(published)

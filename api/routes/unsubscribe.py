@@ -7,8 +7,9 @@ from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse
 
 from api.auth import public
-from api.dependencies import SessionDep
+from api.dependencies import DatabaseDep
 from api.errors import problems
+from db import mail_messages, tenancy
 from db.unsubscribing import unsubscribe
 
 router = APIRouter(tags=["mail"])
@@ -18,11 +19,8 @@ MailPath = Annotated[
 ]
 _OURS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADERS = {
-    "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
     " frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
 _PAGE = """\
@@ -64,10 +62,16 @@ async def ask_to_unsubscribe(mail: MailPath) -> HTMLResponse:  # noqa: ARG001
 
 @router.post("/u/{id}", response_class=HTMLResponse, responses=problems(413, closed=False))
 @public
-async def unsubscribe_now(mail: MailPath, session: SessionDep) -> HTMLResponse:
+async def unsubscribe_now(mail: MailPath, database: DatabaseDep) -> HTMLResponse:
     """One-click unsubscribe (RFC 8058): no cookie, no question; any body, any id, one answer."""
     if _OURS.fullmatch(mail):
-        await unsubscribe(session, mail)
+        with tenancy.system():
+            async with database.session() as session:
+                found = await mail_messages.by_tracking_id(session, mail)
+        if found is not None:
+            tenancy.enter(found.workspace)
+            async with database.session() as session:
+                await unsubscribe(session, mail)
     return _answer(_DONE)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Path, Query
 
 from api.correlation import request_id
-from api.dependencies import DatabaseDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, DatabaseDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import PageDep
 from api.models.webhooks import DeliveryPage, DeliverySummary, DeliveryView, ReplayAnswer
@@ -72,13 +72,14 @@ async def replay_delivery(
     delivery_id: DeliveryPath,
     database: DatabaseDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     starter: StarterDep,
     after: BackgroundTasks,
 ) -> ReplayAnswer:
     """Use a delivery again as its trigger maps it now, whatever `where` says: a new run."""
     async with database.session() as session:
         taken, run_id = await webhooks.replay(
-            session, workspace, delivery_id, actor="api_key", correlation_id=request_id()
+            session, workspace, delivery_id, actor=actor, correlation_id=request_id()
         )
     if taken.forward is not None:
         after.add_task(Outbox(starter).forward, taken.forward)

@@ -133,7 +133,7 @@ async def test_an_action_and_an_operator_leave_masked_lines(noting: AsyncClient)
     assert lines[0]["metadata"] == {"token": "***", "attempt": 1}
     assert str(lines[0]["message"]).startswith("to email:")
     assert lines[4]["metadata"] == {"code": "HTTP_ERROR", "attempt": 1, "retryable": True}
-    assert lines[-1]["message"] == "run.pause by api_key"
+    assert lines[-1]["message"] == "run.pause by key:bootstrap"
 
     async def ask(**wanted: str | int) -> list[str]:
         page = (await noting.get(f"/api/v1/runs/{run_id}/logs", params=wanted)).json()
@@ -259,10 +259,10 @@ async def test_the_command_prints_and_follows(
     assert process.stdout is not None
     async with asyncio.timeout(30):
         first = (await process.stdout.readline()).decode()
-        assert "operator: run.pause by api_key" in first
+        assert "operator: run.pause by key:bootstrap" in first
         await api.post(f"/api/v1/runs/{run_id}/cancel")
         rest = (await process.stdout.read()).decode()
         assert await process.wait() == 0, rest
-    assert "run.cancel by api_key" in rest
+    assert "run.cancel by key:bootstrap" in rest
     server.should_exit = True
     await serving
