@@ -167,9 +167,10 @@ def temporal_address(dev_server: "WorkflowEnvironment") -> str:
 @pytest.fixture(scope="session")
 async def client(temporal_address: str) -> "Client":
     """A client of the development server, connected as the product connects."""
+    from tests.kit.sealing import suite_codec
     from workflows.setup import connect
 
-    return await connect(temporal_address)
+    return await connect(temporal_address, codec=suite_codec())
 
 
 @pytest.fixture(scope="session")
@@ -178,11 +179,12 @@ async def time_skipping() -> "AsyncIterator[WorkflowEnvironment]":
     from temporalio.testing import WorkflowEnvironment
 
     from dev.temporal import find_program
-    from workflows.setup import DATA_CONVERTER, prepare_namespace
+    from tests.kit.sealing import suite_codec
+    from workflows.setup import converter_with, prepare_namespace
 
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=find_program("temporal-test-server"),
-        data_converter=DATA_CONVERTER,
+        data_converter=converter_with(suite_codec()),
     ) as environment:
         await prepare_namespace(environment.client)
         yield environment
@@ -229,7 +231,7 @@ async def services(
     database: "Database", mail_server: "Mailbox", keyring: "KeyRing"
 ) -> "AsyncIterator[Services]":
     """What actions use: the suite's database and mailbox, HTTP to loopback on any port."""
-    from activities.services import HttpConfig, MailConfig, Services
+    from activities.services import HttpConfig, MailConfig, MailHosts, Services
 
     found = Services(
         database=database,
@@ -239,6 +241,7 @@ async def services(
             from_address="Sojourn <sojourn@example.com>",
             booking_url="https://booking.example.com/meet",
         ),
+        mail_hosts=MailHosts(allow_cidrs=("127.0.0.0/8",), allow_ports=tuple(range(1024, 65536))),
         http_config=HttpConfig(allow_cidrs=("127.0.0.0/8",), allow_ports=tuple(range(1024, 65536))),
     )
     yield found
@@ -296,7 +299,7 @@ def app(
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, public_url="http://testserver", state_deadline=5),
         keyring=keyring,
-        prober=Prober(lambda: services.http, lambda: services.ai_http),
+        prober=Prober(lambda: services.http, lambda: services.ai_http, mail=services.mail_targets),
     )
 
 

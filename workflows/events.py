@@ -13,10 +13,12 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.client import WorkflowHandle
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import ErrorCode
 from schemas.stretch import STRETCH, Outcome
+from workflows.opening import open_event
 from workflows.recorder import RECORD
 from workflows.setup import DATA_CONVERTER
 
@@ -52,9 +54,14 @@ Handle = Callable[[str], WorkflowHandle[Any, Any]]
 
 
 async def translate(
-    handle: Handle, first_run_id: str, after: str | None
+    handle: Handle,
+    first_run_id: str,
+    after: str | None,
+    converter: DataConverter = DATA_CONVERTER,
 ) -> AsyncIterator[RunEvent]:
     """Give the events after `after`, live, until the run closes; follows continue-as-new.
+
+    `converter` is the one of the run's workflow, which opens its payloads.
 
     `first_run_id` may be of any execution of the run: the events begin at the first one, or where
     that is past its retention, at the earliest that Temporal still has.
@@ -66,6 +73,7 @@ async def translate(
     while run_id:
         following = ""
         async for event in handle(run_id).fetch_history_events(wait_new_event=True):
+            await open_event(event, converter)
             if event.HasField("workflow_execution_started_event_attributes"):
                 started = event.workflow_execution_started_event_attributes
                 generation = _generation(started, generation + 1)
@@ -272,4 +280,13 @@ def _error(failure: Failure) -> dict[str, Any]:
     details = _first(info.details)
     if isinstance(details, dict) and "code" in details:
         return details
-    return {"code": info.type or ErrorCode.STEP_FAILED, "message": failure.message}
+    return {"code": info.type or ErrorCode.STEP_FAILED, "message": _message(failure)}
+
+
+def _message(failure: Failure) -> str:
+    """Give the message, which with encryption is among the encoded attributes."""
+    if failure.HasField("encoded_attributes"):
+        encoded = _decode(failure.encoded_attributes)
+        if isinstance(encoded, dict) and isinstance(encoded.get("message"), str):
+            return encoded["message"]
+    return failure.message

@@ -48,8 +48,10 @@ from schemas.run import (
     RunStatus,
 )
 from workflows.backlog import Backlog, backlogs, fresh_pollers
+from workflows.codec import PayloadRefusedError
 from workflows.events import RunEvent, translate
-from workflows.refusals import RETRY_AFTER, refusal, translated
+from workflows.opening import converter_for
+from workflows.refusals import RETRY_AFTER, refusal, translated, unreadable
 from workflows.scheduling import Schedules
 from workflows.search import WORKSPACE, attributes_of
 
@@ -331,10 +333,13 @@ class Gateway:
             return self._client.get_workflow_handle(workflow_id, run_id=run_id)
 
         try:
-            async for event in translate(handle, first_run_id, after):
+            converter = converter_for(self._client, workflow_id)
+            async for event in translate(handle, first_run_id, after, converter):
                 yield event
         except RPCError as error:
             raise translated(error) from error
+        except PayloadRefusedError as error:
+            raise unreadable(error) from error
 
     async def health(self) -> Health:
         """Ask Temporal for its health and for pollers of the task queue; never raises."""
@@ -384,6 +389,8 @@ class Gateway:
             ) from error
         except RPCError as error:
             raise translated(error) from error
+        except PayloadRefusedError as error:
+            raise unreadable(error) from error
         except (OSError, RuntimeError) as error:
             # A lazy client that cannot connect raises RuntimeError from the core.
             raise UnavailableError("Temporal cannot be reached", retry_after=RETRY_AFTER) from error

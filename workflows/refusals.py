@@ -14,6 +14,7 @@ from schemas.errors import (
     SojournError,
     UnavailableError,
 )
+from workflows.codec import PayloadRefusedError
 
 RETRY_AFTER = 5.0
 _REFUSALS: dict[str, type[SojournError]] = {
@@ -33,6 +34,15 @@ def refusal(failure: WorkflowUpdateFailedError) -> SojournError:
     details = cause.details if isinstance(cause, ApplicationError) else ()
     problems = [Problem.model_validate(found) for found in (details[0] if details else ())]
     return kind(message, code=code or ErrorCode.INTERNAL, problems=problems)
+
+
+def unreadable(error: PayloadRefusedError) -> UnavailableError:
+    """Give our error for what the codec refuses to open; with the right keys it opens later."""
+    return UnavailableError(
+        f"what Temporal holds cannot be read: {error}",
+        hint="set SOJOURN_PAYLOAD_KEYS and SOJOURN_PAYLOAD_ENCRYPTION as on the workers",
+        retry_after=RETRY_AFTER,
+    )
 
 
 def translated(error: RPCError) -> SojournError:

@@ -1,5 +1,8 @@
 """Connecting to Temporal, and what a namespace needs before the first run."""
 
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, TLSConfig
@@ -7,12 +10,16 @@ from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     JSONPlainPayloadConverter,
 )
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from workflows.codec import REFUSED, PayloadEncryption, PayloadRefusedError, SealingCodec
 from workflows.search import DEFINITION_VERSION, LEAD, RUN_STATUS, WORKSPACE
 
 _INDEXED = {
@@ -28,17 +35,48 @@ _INDEXED = {
 _JSON = PydanticJSONPlainPayloadConverter()
 
 
+class _RefusedConverter(EncodingPayloadConverter):
+    """Raises when a payload is used that the codec refused."""
+
+    @property
+    def encoding(self) -> str:
+        return REFUSED.decode()
+
+    def to_payload(self, value: Any) -> Payload | None:  # noqa: ARG002
+        return None
+
+    def from_payload(self, payload: Payload, type_hint: type[Any] | None = None) -> Any:  # noqa: ARG002
+        raise PayloadRefusedError(payload.data.decode())
+
+
+_REFUSED = _RefusedConverter()
+
+
 class _SharedConverter(CompositePayloadConverter):
     def __init__(self) -> None:
         super().__init__(
             *(
                 _JSON if isinstance(converter, JSONPlainPayloadConverter) else converter
                 for converter in DefaultPayloadConverter.default_encoding_payload_converters
-            )
+            ),
+            _REFUSED,
         )
 
 
 DATA_CONVERTER = DataConverter(payload_converter_class=_SharedConverter)
+
+
+def converter_with(codec: SealingCodec | None) -> DataConverter:
+    """Give the data converter that seals with `codec`, messages and traces of failures as well."""
+    if codec is None:
+        return DATA_CONVERTER
+    return DataConverter(
+        payload_converter_class=_SharedConverter,
+        payload_codec=codec,
+        failure_converter_class=DefaultFailureConverter
+        if codec.mode == PayloadEncryption.OFF
+        else DefaultFailureConverterWithEncodedAttributes,
+    )
 
 
 async def connect(
@@ -49,8 +87,12 @@ async def connect(
     tls: bool | TLSConfig = False,
     lazy: bool = False,
     runtime: Runtime | None = None,
+    codec: SealingCodec | None = None,
 ) -> Client:
-    """Connect with the Pydantic data converter; `lazy` connects at the first call."""
+    """Connect with the Pydantic data converter; `lazy` connects at the first call.
+
+    With a `codec` payloads are sealed; all processes of an installation need the same.
+    """
     return await Client.connect(
         address,
         namespace=namespace,
@@ -58,7 +100,7 @@ async def connect(
         tls=tls or bool(api_key),
         lazy=lazy,
         runtime=runtime,
-        data_converter=DATA_CONVERTER,
+        data_converter=converter_with(codec),
     )
 
 
