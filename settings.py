@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.client import TLSConfig
 
 from activities.functions import Functions
-from activities.services import HttpConfig, MailConfig, Services
+from activities.services import HttpConfig, MailConfig, MailHosts, Services
 from db.admission import Caps
 from db.engine import Database
 from db.sealing import KeyRing
@@ -92,6 +92,9 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
     mail_poll_every: float = Field(default=30.0, gt=0)
     mail_tracking: Annotated[list[Literal["opens", "clicks"]], NoDecode] = []
 
+    # Of the mail servers of connections; the configured one of SMTP_URL may stand anywhere.
+    mail_allow_cidrs: Annotated[list[str], NoDecode] = []
+    mail_allow_ports: Annotated[list[int], NoDecode] = []
     http_allow_cidrs: Annotated[list[str], NoDecode] = []
     http_allow_ports: Annotated[list[int], NoDecode] = []
 
@@ -112,7 +115,13 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator(
-        "http_allow_cidrs", "http_allow_ports", "function_modules", "mail_tracking", mode="before"
+        "http_allow_cidrs",
+        "http_allow_ports",
+        "mail_allow_cidrs",
+        "mail_allow_ports",
+        "function_modules",
+        "mail_tracking",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -214,6 +223,9 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
                 booking_url=self.booking_url,
                 public_url=self.public_url,
                 policy=self.mail_policy,
+            ),
+            mail_hosts=MailHosts(
+                allow_cidrs=tuple(self.mail_allow_cidrs), allow_ports=tuple(self.mail_allow_ports)
             ),
             http_config=HttpConfig(
                 allow_cidrs=tuple(self.http_allow_cidrs), allow_ports=tuple(self.http_allow_ports)

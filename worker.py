@@ -44,6 +44,7 @@ async def connect_when_there(settings: Settings, telemetry: Telemetry) -> Client
                 api_key=reveal(settings.temporal_api_key),
                 tls=settings.tls,
                 runtime=telemetry.runtime,
+                codec=settings.payload_codec,
             )
         except (RuntimeError, RPCError) as error:
             _log.warning("no Temporal at %s yet: %s", settings.temporal_address, error)
@@ -150,7 +151,8 @@ async def poll_mail(settings: Settings) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     database = settings.database()
-    poller = MailPoller(database, settings.services(database).vault, settings.workspace)
+    services = settings.services(database)
+    poller = MailPoller(database, services.vault, settings.workspace, targets=services.mail_targets)
     stopping = asyncio.create_task(stop.wait())
     _log.info("mail poller reads the mailboxes of %r", settings.workspace)
     try:

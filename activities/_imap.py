@@ -3,16 +3,14 @@
 import imaplib
 import logging
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 
-from activities._ssrf import is_never, system_resolver
-from activities.errors import ActionError
 from activities.vault import Connection
 
 _VALIDITY = re.compile(rb"\d{1,10}")
@@ -71,14 +69,16 @@ class OpenMailbox:
 
 
 @contextmanager
-def open_mailbox(connection: Connection, seconds: float) -> Iterator[OpenMailbox]:
-    """Log in and open the mailbox of a connection; `seconds` is the limit of each answer.
+def open_mailbox(
+    connection: Connection, link: socket.socket, seconds: float
+) -> Iterator[OpenMailbox]:
+    """Log in over a connected socket and open the mailbox; `seconds` is each answer's limit.
 
     Raises MailboxError; OSError and its kin where the server cannot be reached.
     """
     config = connection.config
     try:
-        client = open_client(config, seconds)
+        client = open_client(config, link, seconds)
         try:
             client.login(config["username"], connection.secrets["password"])
             answer, data = client.select(quoted(config["mailbox"]), readonly=True)
@@ -109,22 +109,46 @@ def _leave(client: imaplib.IMAP4) -> None:
         client.shutdown()
 
 
-def open_client(config: dict[str, Any], seconds: float) -> imaplib.IMAP4:
-    """Connect to the server of an imap connection, with TLS as that says."""
-    host, port, context = config["host"], config["port"], ssl.create_default_context()
-    if config["tls"] == "implicit":
-        return imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=seconds)
-    client = imaplib.IMAP4(host, port, timeout=seconds)
-    if config["tls"] == "starttls":
-        client.starttls(context)
+def open_client(config: dict[str, Any], link: socket.socket, seconds: float) -> imaplib.IMAP4:
+    """Speak IMAP over a connected socket, with TLS as the imap connection says.
+
+    The socket is the client's from here on, and closed where this fails.
+    """
+    context = ssl.create_default_context()
+    link.settimeout(seconds)
+    try:
+        if config["tls"] == "implicit":
+            return _TlsClient(link, context, config["host"])
+        client = _Client(link, config["host"])
+        if config["tls"] == "starttls":
+            client.starttls(context)
+    except BaseException:
+        link.close()
+        raise
     return client
 
 
-async def check_host(host: str, port: int) -> None:
-    """Refuse metadata and link-local addresses; a mail server may well be internal."""
-    for answer in await system_resolver(host, port):
-        if is_never(ip_address(answer)):
-            raise ActionError(f"{host} leads to {answer}, a metadata or link-local address")
+class _Client(imaplib.IMAP4):
+    """The library's client, over a socket that it did not connect itself."""
+
+    def __init__(self, link: socket.socket, host: str) -> None:
+        self._link = link
+        super().__init__(host)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:  # noqa: ARG002
+        return self._link
+
+
+class _TlsClient(_Client):
+    """The same, with TLS from the first byte."""
+
+    def __init__(self, link: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self._context = context
+        super().__init__(link, host)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        link = super()._create_socket(timeout)
+        return self._context.wrap_socket(link, server_hostname=self.host)
 
 
 def quoted(mailbox: str) -> str:

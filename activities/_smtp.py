@@ -9,6 +9,7 @@ from email.message import EmailMessage
 import aiosmtplib
 import httpx2
 
+from activities._mail_target import MailTargets
 from activities.errors import ActionError
 from activities.mail_provider import Delivery
 from activities.services import MailConfig
@@ -22,17 +23,16 @@ _START_TLS = {"none": False, "starttls": True, "opportunistic": None, "implicit"
 class SmtpProvider:
     """Sends over one SMTP server; each mail has a connection of its own."""
 
-    def __init__(self, config: MailConfig) -> None:
-        """Send to the server that `config` names."""
+    def __init__(self, config: MailConfig, targets: MailTargets | None = None) -> None:
+        """Send to the server that `config` names; with `targets` only where those let it."""
         self._config = config
+        self._targets = targets
 
     @classmethod
     def of_connection(
-        cls,
-        connection: Connection,
-        _client: httpx2.AsyncClient,
+        cls, connection: Connection, _client: httpx2.AsyncClient, *, targets: MailTargets
     ) -> "SmtpProvider":
-        """Build the provider of a stored connection."""
+        """Build the provider of a stored connection, which leads where `targets` let it."""
         config = SmtpConfig.model_validate(connection.config)
         return cls(
             MailConfig(
@@ -41,7 +41,8 @@ class SmtpProvider:
                 username=config.username,
                 password=connection.secrets.get("password"),
                 tls=config.tls,
-            )
+            ),
+            targets,
         )
 
     async def send(
@@ -54,7 +55,12 @@ class SmtpProvider:
     ) -> Delivery:
         """Hand a message over as `deliver` does."""
         return await deliver(
-            self._config, message, sender=sender, recipients=recipients, seconds=seconds
+            self._config,
+            message,
+            sender=sender,
+            recipients=recipients,
+            seconds=seconds,
+            targets=self._targets,
         )
 
 
@@ -65,29 +71,20 @@ async def deliver(
     sender: str,
     recipients: Sequence[str],
     seconds: float,
+    targets: MailTargets | None = None,
 ) -> Delivery:
     """Send a message within `seconds`; at least one recipient accepted means delivered.
 
-    Raises ActionError: EMAIL_REJECTED for a server's refusal (permanent for 5xx, retryable for
-    4xx), UNAUTHORIZED for wrong credentials, STEP_TIMEOUT and STEP_FAILED (both retryable) where
-    the server cannot be reached or does not answer.
+    Raises ActionError: FORBIDDEN for a server that `targets` do not let through, EMAIL_REJECTED
+    for a refusal (permanent for 5xx, retryable for 4xx), UNAUTHORIZED for wrong credentials,
+    STEP_TIMEOUT and STEP_FAILED (both retryable) where the server cannot be reached or does not
+    answer.
     """
-    client = aiosmtplib.SMTP(
-        hostname=config.host,
-        port=config.port,
-        # Not getfqdn(), the default: it may ask the DNS and block.
-        local_hostname=socket.gethostname() or "localhost",
-        username=config.username,
-        password=config.password,
-        use_tls=config.tls == "implicit",
-        start_tls=_START_TLS[config.tls],
-        timeout=seconds,
-    )
     try:
         async with asyncio.timeout(seconds):
             # Leaving the block says QUIT; a server that fails at that has the message already,
             # and the client ignores it.
-            async with client:
+            async with await smtp_client(config, seconds, targets) as client:
                 refused, response = await client.send_message(
                     message, sender=sender, recipients=list(recipients)
                 )
@@ -96,6 +93,31 @@ async def deliver(
     return Delivery(
         response=response,
         refused={to: f"{said.code} {said.message}" for to, said in refused.items()},
+    )
+
+
+async def smtp_client(
+    config: MailConfig, seconds: float, targets: MailTargets | None
+) -> aiosmtplib.SMTP:
+    """Give a client to enter; with `targets` its socket is connected already, and was judged.
+
+    Raises ForbiddenTargetError, and OSError where nobody answers.
+    """
+    given = None
+    if targets is not None:
+        given = await targets.connect(config.host, config.port, seconds)
+    return aiosmtplib.SMTP(
+        # Of TLS too where the socket is given: the certificate is checked by name.
+        hostname=config.host,
+        port=config.port if given is None else None,
+        sock=given,
+        # Not getfqdn(), the default: it may ask the DNS and block.
+        local_hostname=socket.gethostname() or "localhost",
+        username=config.username,
+        password=config.password,
+        use_tls=config.tls == "implicit",
+        start_tls=_START_TLS[config.tls],
+        timeout=seconds,
     )
 
 

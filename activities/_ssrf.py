@@ -1,8 +1,8 @@
 """Which addresses an outgoing request may reach, decided when the connection is made.
 
 A check of the URL alone is unsound: names resolve again at connect time (DNS rebinding), and the
-resolver reads `0x7f.1` or `2130706433` as 127.0.0.1. So the network backend of the HTTP pool
-resolves once, judges every answer, and connects to the literal address it judged.
+resolver reads `0x7f.1` or `2130706433` as 127.0.0.1. So whoever connects (the network backend of
+the HTTP pool, and mail) resolves once, judges every answer, and connects to the literal address.
 """
 
 import asyncio
@@ -68,6 +68,7 @@ _NEVER: tuple[Network, ...] = tuple(
         "fd00:ec2::/32",  # AWS over IPv6
         "fd00:42::42/128",  # Scaleway over IPv6
         "fd20:ce::254/128",  # GCP over IPv6
+        "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud over IPv6
     )
 )
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -83,6 +84,11 @@ _EMBEDDINGS: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("2001::/32"), 64),  # Teredo: the server, RFC 4380
 )
 _TEREDO = IPv6Network("2001::/32")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+# The upper half of an interface identifier that ISATAP puts an IPv4 address behind, RFC 5214.
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+WEB_PORTS = frozenset({80, 443})
+_HTTP_SETTINGS = ("SOJOURN_HTTP_ALLOW_CIDRS", "SOJOURN_HTTP_ALLOW_PORTS")
 
 
 class ForbiddenTargetError(ActionError):
@@ -105,6 +111,12 @@ def embedded(address: Address) -> list[IPv4Address]:
     ]
     if address in _TEREDO:
         found.append(IPv4Address(~value & 0xFFFFFFFF))  # the client, stored inverted
+    if address in _LOCAL_NAT64:
+        # RFC 6052, 2.2: with 48 bits of prefix the address stands around the byte at bit 64.
+        high, low = (value >> 64) & 0xFFFF, (value >> 40) & 0xFFFF
+        found.append(IPv4Address(high << 16 | low))
+    if (value >> 32) & 0xFFFFFFFF in _ISATAP:
+        found.append(IPv4Address(value & 0xFFFFFFFF))
     return found
 
 
@@ -125,22 +137,26 @@ def is_public(address: Address) -> bool:
         return not any(address in network for network in _NOT_PUBLIC_V4)
     if address.scope_id is not None:
         return False
+    if not all(is_public(inner) for inner in embedded(address)):
+        return False
     if address in _MAPPED or address in _NAT64:
-        return all(is_public(inner) for inner in embedded(address))
+        return True
     return address in _PUBLIC_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetPolicy:
-    """What may be reached: public addresses on web ports, and what the operator adds.
+    """What may be reached: public addresses on usual ports, and what the operator adds.
 
     `networks` open internal ranges; `origins` are `(host, port)` pairs the operator named in the
     settings, whose addresses need not be public. Metadata addresses stay closed to both.
+    `settings` are the names of those that would open more ranges and ports, for hints.
     """
 
     networks: tuple[Network, ...] = ()
-    ports: frozenset[int] = frozenset({80, 443})
+    ports: frozenset[int] = WEB_PORTS
     origins: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    settings: tuple[str, str] = _HTTP_SETTINGS
 
     @classmethod
     def of(
@@ -148,20 +164,24 @@ class TargetPolicy:
         cidrs: Iterable[str] = (),
         ports: Iterable[int] = (),
         origins: Iterable[tuple[str, int]] = (),
+        *,
+        usual: frozenset[int] = WEB_PORTS,
+        settings: tuple[str, str] = _HTTP_SETTINGS,
     ) -> "TargetPolicy":
         """Build a policy from settings; raises ValueError for a range that is none."""
         return cls(
             networks=tuple(ip_network(cidr.strip()) for cidr in cidrs),
-            ports=frozenset({80, 443, *ports}),
+            ports=frozenset({*usual, *ports}),
             origins=frozenset((host.lower(), port) for host, port in origins),
+            settings=settings,
         )
 
     def check_port(self, host: str, port: int) -> None:
-        """Refuse a port that is neither a web port nor opened by the operator."""
+        """Refuse a port that is neither a usual one nor opened by the operator."""
         if port not in self.ports and (host.lower(), port) not in self.origins:
             raise ForbiddenTargetError(
                 f"port {port} of {host} is not open to requests",
-                hint="the operator may open it with SOJOURN_HTTP_ALLOW_PORTS",
+                hint=f"the operator may open it with {self.settings[1]}",
             )
 
     def check_address(self, host: str, port: int, address: Address) -> None:
@@ -181,7 +201,7 @@ class TargetPolicy:
             return
         raise ForbiddenTargetError(
             f"{host} leads to {address}, which is not a public address",
-            hint="the operator may open internal ranges with SOJOURN_HTTP_ALLOW_CIDRS",
+            hint=f"the operator may open internal ranges with {self.settings[0]}",
         )
 
 
@@ -191,11 +211,30 @@ async def system_resolver(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
+async def judged(
+    policy: TargetPolicy, host: str, port: int, resolver: Resolver = system_resolver
+) -> list[Address]:
+    """Resolve a name once and give its addresses, every one of which the policy lets through.
+
+    Refuses all of them if ANY is forbidden: a mixed answer is an attack. Raises
+    ForbiddenTargetError, and OSError where the name has no address.
+    """
+    policy.check_port(host, port)
+    try:
+        addresses = [ip_address(answer) for answer in await resolver(host, port)]
+    except ValueError as error:  # UnicodeError too: a name that no resolver takes
+        raise OSError(f"{host} cannot be resolved: {error}") from error
+    if not addresses:
+        raise OSError(f"{host} has no address")
+    for address in addresses:
+        policy.check_address(host, port, address)
+    return addresses
+
+
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """A network backend that connects only where the policy lets it.
 
-    It resolves a name once, refuses it if ANY answer is forbidden (a mixed answer is an attack),
-    and connects to the addresses it judged; TLS still verifies the certificate by name.
+    It connects to the addresses that were judged; TLS still verifies the certificate by name.
     """
 
     def __init__(
@@ -219,19 +258,13 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Resolve, judge, connect; raises ForbiddenTargetError or httpcore2's ConnectError."""
-        self._policy.check_port(host, port)
         try:
             async with asyncio.timeout(timeout):
-                answers = await self._resolver(host, port)
+                addresses = await judged(self._policy, host, port, self._resolver)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(f"resolving {host} took too long") from error
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
-        if not answers:
-            raise httpcore2.ConnectError(f"{host} has no address")
-        addresses = [ip_address(answer) for answer in answers]
-        for address in addresses:
-            self._policy.check_address(host, port, address)
         return await self._first(addresses, port, timeout, local_address, socket_options)
 
     async def _first(

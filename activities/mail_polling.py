@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from activities._imap import Fetched, MailboxError, check_host, open_mailbox
+from activities._imap import Fetched, MailboxError, open_mailbox
+from activities._mail_target import MailTargets
 from activities.masking import masking
 from activities.vault import Connection, Vault
 from db import mail_inboxes, mail_intake
@@ -41,13 +43,23 @@ class MailPoller:
     """
 
     def __init__(
-        self, database: Database, vault: Vault, workspace: str, *, seconds: float = SECONDS
+        self,
+        database: Database,
+        vault: Vault,
+        workspace: str,
+        *,
+        seconds: float = SECONDS,
+        targets: MailTargets | None = None,
     ) -> None:
-        """Poll with the connections of `vault`; `seconds` is the limit of each answer."""
+        """Poll with the connections of `vault`; `seconds` is the limit of each answer.
+
+        Without `targets` only public mail servers are read.
+        """
         self._database = database
         self._vault = vault
         self._workspace = workspace
         self._seconds = seconds
+        self._targets = targets or MailTargets.of()
 
     async def once(self) -> int:
         """Make one pass over all mailboxes; gives how many mails were taken in.
@@ -91,8 +103,10 @@ class MailPoller:
 
     async def _pass(self, inbox: MailInbox) -> Polled:
         connection = await self._vault.connection(self._workspace, inbox.connection or "", "imap")
-        await check_host(connection.config["host"], connection.config["port"])
-        reading = _Reading(connection, inbox, self._seconds)
+        link = await self._targets.connect(
+            connection.config["host"], connection.config["port"], self._seconds
+        )
+        reading = _Reading(connection, link, inbox, self._seconds)
         polled = Polled()
         try:
             validity = await asyncio.to_thread(reading.open)
@@ -134,10 +148,12 @@ class MailPoller:
 class _Reading:
     """One visit to a mailbox: every method blocks, and is called from one thread at a time."""
 
-    def __init__(self, connection: Connection, inbox: MailInbox, seconds: float) -> None:
+    def __init__(
+        self, connection: Connection, link: socket.socket, inbox: MailInbox, seconds: float
+    ) -> None:
         self._connection = connection
         self._inbox = inbox
-        self._opening = open_mailbox(connection, seconds)
+        self._opening = open_mailbox(connection, link, seconds)
         self._open = False
 
     def open(self) -> int:

@@ -6,11 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Protocol
 
 import httpx2
 
+from activities._mail_target import MailTargets
 from activities.errors import ActionError
 from activities.vault import Connection
 from schemas.errors import ErrorCode
@@ -66,9 +68,15 @@ class MailProviders:
     in its `provider`.
     """
 
-    def __init__(self, client: Callable[[], httpx2.AsyncClient]) -> None:
-        """Take a function that gives the HTTP client, which is made when one needs it."""
+    def __init__(
+        self, client: Callable[[], httpx2.AsyncClient], targets: MailTargets | None = None
+    ) -> None:
+        """Take a function that gives the HTTP client, which is made when one needs it.
+
+        Without `targets` only public mail servers are reached.
+        """
         self._client = client
+        self._targets = targets or MailTargets.of()
         self._kept: OrderedDict[bytes, MailProvider] = OrderedDict()
         self._factories: dict[str, Factory] | None = None
 
@@ -107,7 +115,7 @@ class MailProviders:
             from activities._smtp import SmtpProvider
 
             found: dict[str, Factory] = {
-                "smtp": SmtpProvider.of_connection,
+                "smtp": partial(SmtpProvider.of_connection, targets=self._targets),
                 "gmail": GmailProvider,
             }
             for point in entry_points(group=ENTRY_POINTS):

@@ -13,17 +13,19 @@ from urllib.parse import urlsplit
 import aiosmtplib
 import httpx2
 
-from activities._imap import check_host, open_client, quoted, told
+from activities._imap import open_client, quoted, told
+from activities._mail_target import MailTargets
+from activities._smtp import smtp_client
 from activities.http_auth import credentials, joined
 from activities.mail_provider import MailProviders
 from activities.masking import masking
+from activities.services import MailConfig
 from activities.vault import Connection
 from schemas.errors import SojournError
 
 # Seconds, with room for the row to be read and written within ten.
 DEADLINE = 9.0
 _MAX_MESSAGE = 500
-_START_TLS = {"none": False, "starttls": True, "opportunistic": None, "implicit": False}
 # Where the vendors' models are listed, and the headers that a key is sent in.
 _OPENAI = "https://api.openai.com/v1"
 _ANTHROPIC = "https://api.anthropic.com"
@@ -52,11 +54,16 @@ class Prober:
         http: Callable[[], httpx2.AsyncClient],
         ai_http: Callable[[], httpx2.AsyncClient],
         *,
+        mail: MailTargets | None = None,
         deadline: float = DEADLINE,
     ) -> None:
-        """Take functions that give the clients, and the seconds that a test may take."""
+        """Take functions that give the clients, and the seconds that a test may take.
+
+        Without `mail` only public mail servers are tried.
+        """
         self._http = http
         self._ai_http = ai_http
+        self._mail = mail or MailTargets.of()
         self._deadline = deadline
         self._kinds: dict[str, Callable[[Connection], Awaitable[str]]] = {
             "smtp": self._smtp,
@@ -100,23 +107,20 @@ class Prober:
     # -- mail ----------------------------------------------------------------------------------
 
     async def _other_mail(self, connection: Connection) -> str:
-        MailProviders(self._http).of(connection)
+        MailProviders(self._http, self._mail).of(connection)
         return "the provider is installed; only a mail would tell more"
 
     async def _smtp(self, connection: Connection) -> str:
         config, password = connection.config, connection.secrets.get("password")
-        host, port, user = config["host"], config["port"], config.get("username")
-        await check_host(host, port)
-        client = aiosmtplib.SMTP(
-            hostname=host,
-            port=port,
-            local_hostname=socket.gethostname() or "localhost",
+        user = config.get("username")
+        server = MailConfig(
+            host=config["host"],
+            port=config["port"],
             username=user,
             password=password,
-            use_tls=config["tls"] == "implicit",
-            start_tls=_START_TLS[config["tls"]],
-            timeout=self._deadline,
+            tls=config["tls"],
         )
+        client = await smtp_client(server, self._deadline, self._mail)
         try:
             async with client:
                 await client.noop()
@@ -127,8 +131,9 @@ class Prober:
         return f"logged in as {user}" if user else "connected, without a login"
 
     async def _imap(self, connection: Connection) -> str:
-        await check_host(connection.config["host"], connection.config["port"])
-        return await asyncio.to_thread(_read_mailbox, connection, self._deadline)
+        config = connection.config
+        link = await self._mail.connect(config["host"], config["port"], self._deadline)
+        return await asyncio.to_thread(_read_mailbox, connection, link, self._deadline)
 
     async def _gmail(self, connection: Connection) -> str:
         # Here: service accounts need an extra that other installations lack.
@@ -186,11 +191,11 @@ async def _get(client: httpx2.AsyncClient, url: str, headers: dict[str, str]) ->
     return told
 
 
-def _read_mailbox(connection: Connection, seconds: float) -> str:
+def _read_mailbox(connection: Connection, link: socket.socket, seconds: float) -> str:
     """Log in and open the mailbox read-only; blocks."""
     config = connection.config
     try:
-        with open_client(config, seconds) as client:
+        with open_client(config, link, seconds) as client:
             client.login(config["username"], connection.secrets["password"])
             answer, data = client.select(quoted(config["mailbox"]), readonly=True)
             if answer != "OK":

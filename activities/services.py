@@ -9,6 +9,7 @@ import httpx2
 
 from activities._ai_config import AiConfig
 from activities._client import GuardedClient, guarded_client
+from activities._mail_target import MailTargets
 from activities._sandbox import Sandbox
 from activities._ssrf import TargetPolicy
 from activities.functions import Functions
@@ -95,6 +96,14 @@ class HttpConfig:
     allow_ports: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MailHosts:
+    """What mail connections may reach beyond public addresses on the ports of mail."""
+
+    allow_cidrs: tuple[str, ...] = ()
+    allow_ports: tuple[int, ...] = ()
+
+
 @dataclass
 class Services:
     """The database, mail, HTTP, AI and stored secrets of a worker.
@@ -105,6 +114,7 @@ class Services:
 
     database: Database | None = None
     mail: MailConfig = field(default_factory=MailConfig)
+    mail_hosts: MailHosts = field(default_factory=MailHosts)
     http_config: HttpConfig = field(default_factory=HttpConfig)
     ai: AiConfig = field(default_factory=AiConfig)
     keyring: KeyRing | None = None
@@ -125,7 +135,12 @@ class Services:
         # Imported here: they need the types of this module.
         from activities.mail_provider import MailProviders
 
-        return MailProviders(lambda: self.http)
+        return MailProviders(lambda: self.http, self.mail_targets)
+
+    @cached_property
+    def mail_targets(self) -> MailTargets:
+        """Where the mail connections of workspaces may lead."""
+        return MailTargets.of(self.mail_hosts.allow_cidrs, self.mail_hosts.allow_ports)
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -150,6 +165,7 @@ class Services:
                 self.ai.allow_cidrs,
                 self.ai.allow_ports,
                 origins=[_origin(url) for url in self.ai.base_urls],
+                settings=("SOJOURN_AI_ALLOW_CIDRS", "SOJOURN_AI_ALLOW_PORTS"),
             )
         )
 

@@ -53,6 +53,7 @@ class Given(BaseSettings):
         default=None, validation_alias=AliasChoices("TEMPORAL_ADDRESS", "SOJOURN_TEMPORAL_ADDRESS")
     )
     http_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_HTTP_ALLOW_CIDRS")
+    mail_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_MAIL_ALLOW_CIDRS")
     secret_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_SECRET_KEYS")
 
 
@@ -189,6 +190,8 @@ class Stack:
         if self._given.http_allow_cidrs is None:
             # Definitions in development call services on this machine, on whatever port.
             own = {"http_allow_cidrs": ["127.0.0.0/8"], "http_allow_ports": [*range(1024, 65536)]}
+        if self._given.mail_allow_cidrs is None:
+            own |= {"mail_allow_cidrs": ["127.0.0.0/8"], "mail_allow_ports": [*range(1024, 65536)]}
         return load_settings(
             database_url=SecretStr(database_url),
             temporal_address=address,
@@ -211,7 +214,10 @@ class Stack:
         try:
             async with asyncio.timeout(_CONNECT):
                 client = await connect(
-                    address, self.settings.temporal_namespace, runtime=telemetry.runtime
+                    address,
+                    self.settings.temporal_namespace,
+                    runtime=telemetry.runtime,
+                    codec=self.settings.payload_codec,
                 )
                 await prepare_namespace(client)
         except (TimeoutError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlmodel import col, select
 
+from activities._mail_target import MailTargets
 from activities.mail_polling import MailPoller
 from activities.vault import Vault
 from db import connections, leads, mail_inboxes
@@ -33,7 +34,8 @@ class Box:
         self.keyring = keyring
 
     def poller(self) -> MailPoller:
-        return MailPoller(self.database, self.vault, self.workspace, seconds=5)
+        targets = MailTargets.of(("127.0.0.0/8",), (self.server.port,))
+        return MailPoller(self.database, self.vault, self.workspace, seconds=5, targets=targets)
 
     async def row(self) -> mail_inboxes.MailInbox:
         async with self.database.session() as session:

@@ -219,7 +219,9 @@ async def test_a_webhook_secret_is_opened(attempt: Try) -> None:
 
 
 async def test_who_says_nothing_is_given_up(services: Services) -> None:
-    prober = Prober(lambda: services.http, lambda: services.http, deadline=0.3)
+    prober = Prober(
+        lambda: services.http, lambda: services.http, mail=services.mail_targets, deadline=0.3
+    )
     with silent_port() as port:
         web = await prober.probe("a", "http", {"base_url": f"http://127.0.0.1:{port}"}, {})
         mail = await prober.probe("b", "smtp", smtp(port), {"password": SECRET})

@@ -55,6 +55,8 @@ async def test_the_process(
             "DATABASE_URL": url,
             "SOJOURN_SECRET_KEYS": KEYS,
             "SOJOURN_MAIL_POLL_EVERY": "0.2",
+            "SOJOURN_MAIL_ALLOW_CIDRS": "127.0.0.0/8",
+            "SOJOURN_MAIL_ALLOW_PORTS": str(server.port),
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
