@@ -19,15 +19,16 @@ class LetterKind(StrEnum):
 
 
 class LetterState(StrEnum):
-    """What became of a dead letter; the last two are final.
+    """What became of a dead letter; the last three are final.
 
     `redriving`: a new run was ordered and has not ended. `redriven`: it has. When it has failed,
-    it has a dead letter of its own.
+    it has a dead letter of its own. `resolved`: an operator has decided about a parked send.
     """
 
     OPEN = "open"
     REDRIVING = "redriving"
     REDRIVEN = "redriven"
+    RESOLVED = "resolved"
     DISCARDED = "discarded"
 
 

@@ -17,7 +17,6 @@ from db import audit
 from db.base import clean_text, now
 from db.dead_letter_table import DeadLetter, LetterKind, LetterState
 from db.ids import new_id
-from db.mail_messages import MailMessage
 from db.pages import DEFAULT_PAGE, Page, cut, decode_cursor, page_size
 from schemas.errors import ConflictError, ErrorCode, NotFoundError
 from schemas.fingerprints import MAX_MESSAGE, fingerprint, parts
@@ -103,7 +102,7 @@ async def run_ended(
     if status not in DEAD or run.parent_run_id is not None:
         return
     path, code, message = _told(error)
-    await _add(
+    await add(
         session,
         DeadLetter(
             workspace=run.workspace,
@@ -121,24 +120,6 @@ async def run_ended(
     )
 
 
-async def park_send(session: AsyncSession, mail: MailMessage, error: ErrorInfo) -> None:
-    """Keep a mail that may or may not have been sent; to be called where it becomes `unknown`."""
-    await _add(
-        session,
-        DeadLetter(
-            workspace=mail.workspace,
-            kind=LetterKind.SEND,
-            definition=mail.definition,
-            subject_id=mail.id,
-            run_id=mail.run_id,
-            step_path=mail.step_path,
-            code=error.code,
-            message=clean_text(error.message[:MAX_MESSAGE]) or "",
-            fingerprint="",
-        ),
-    )
-
-
 async def keep_delivery(
     session: AsyncSession,
     workspace: str,
@@ -149,7 +130,7 @@ async def keep_delivery(
     message: str,
 ) -> None:
     """Keep a webhook's delivery that cannot be read, mapped or taken."""
-    await _add(
+    await add(
         session,
         DeadLetter(
             workspace=workspace,
@@ -187,15 +168,25 @@ async def delivery_replayed(
     await session.exec(statement)
 
 
-async def _add(session: AsyncSession, letter: DeadLetter) -> None:
+async def add(session: AsyncSession, letter: DeadLetter, *, again: bool = False) -> None:
+    """Keep a dead letter, its fingerprint made here; `again` opens one that was settled before."""
     letter.fingerprint = fingerprint(
         letter.kind, letter.definition, letter.step_path, letter.code, letter.message
     )
-    values = letter.model_dump()
+    inserting = insert(DeadLetter).values(letter.model_dump())
+    known = ["kind", "subject_id"]
+    if not again:
+        await session.exec(inserting.on_conflict_do_nothing(index_elements=known))
+        return
+    changed = {
+        name: inserting.excluded[name]
+        for name in ("code", "message", "fingerprint", "state", "reason", "actor", "settled_at")
+    }
+    changed |= {"redrives": col(DeadLetter.redrives) + 1, "updated_at": now()}
     await session.exec(
-        insert(DeadLetter)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["kind", "subject_id"])
+        inserting.on_conflict_do_update(
+            index_elements=known, set_=changed, where=col(DeadLetter.state) != LetterState.OPEN
+        )
     )
 
 
@@ -325,25 +316,9 @@ async def discard(
     session: AsyncSession, workspace: str, letter_id: str, *, reason: str, actor: str
 ) -> DeadLetter:
     """Give an open dead letter up; raises NotFoundError, ConflictError when it is not open."""
-    moment = now()
-    statement = (
-        sa.update(DeadLetter)
-        .where(
-            col(DeadLetter.id) == letter_id,
-            col(DeadLetter.workspace) == workspace,
-            col(DeadLetter.state) == LetterState.OPEN,
-        )
-        .values(
-            state=LetterState.DISCARDED,
-            reason=reason,
-            actor=actor,
-            updated_at=moment,
-            settled_at=moment,
-        )
-        .returning(DeadLetter)
-        .execution_options(populate_existing=True)
+    found = await settle(
+        session, workspace, letter_id, LetterState.DISCARDED, reason=reason, actor=actor
     )
-    found = (await session.exec(statement)).scalars().first()
     if found is None:
         raise not_open(await get(session, workspace, letter_id))
     audit.add(
@@ -355,6 +330,37 @@ async def discard(
         data={"reason": reason},
     )
     return found
+
+
+async def settle(
+    session: AsyncSession,
+    workspace: str,
+    letter_id: str,
+    state: LetterState,
+    *,
+    reason: str,
+    actor: str,
+) -> DeadLetter | None:
+    """Settle an open dead letter; None where it is not open."""
+    moment = now()
+    statement = (
+        sa.update(DeadLetter)
+        .where(
+            col(DeadLetter.id) == letter_id,
+            col(DeadLetter.workspace) == workspace,
+            col(DeadLetter.state) == LetterState.OPEN,
+        )
+        .values(
+            state=state,
+            reason=reason,
+            actor=actor,
+            updated_at=moment,
+            settled_at=moment,
+        )
+        .returning(DeadLetter)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.exec(statement)).scalars().first()
 
 
 def not_open(letter: DeadLetter) -> ConflictError:

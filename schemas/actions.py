@@ -32,6 +32,9 @@ class ActionSpec(BaseModel):
     params: dict[str, Any]
     result: dict[str, Any]
     timeout: Duration = Field(default=DEFAULT_TIMEOUT, description="of one attempt")
+    at_most_once: bool = Field(
+        default=False, description="its steps may say `delivery: at_most_once`"
+    )
     check: ParameterCheck | None = Field(default=None, exclude=True, repr=False)
 
 
@@ -69,6 +72,8 @@ class StepContext(BaseModel):
     attempts: int = Field(default=0, description="attempts before this activity's first")
     retry: dict[str, Any] = Field(default_factory=dict, description="the step's Retry policy")
     turns: bool = Field(default=False, description="the run itself waits for a step's turn")
+
+    once: bool = Field(default=False, description="`delivery: at_most_once`")
 
     @property
     def key(self) -> str:

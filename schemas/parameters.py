@@ -20,7 +20,7 @@ def find_parameter_problems(
         problem
         for path, step in steps
         if isinstance(step, ActionStep) and step.type in specs
-        for judge in (_check, _own_check)
+        for judge in (_check, _own_check, _delivery)
         for problem in judge(path, step, specs[step.type])
     ]
 
@@ -56,3 +56,10 @@ def _own_check(path: str, step: ActionStep, spec: ActionSpec) -> Iterator[Proble
         for fault in spec.check(step.with_):
             place = f"{path}.with.{fault.name}"
             yield refused(Rule.BAD_PARAMETER, place, fault.message, fault.hint)
+
+
+def _delivery(path: str, step: ActionStep, spec: ActionSpec) -> Iterator[Problem]:
+    """An effect can only be kept from happening twice by an action that keeps books of it."""
+    if step.once and not spec.at_most_once:
+        message = f"{step.type!r} keeps no books of its effect: it has no 'at_most_once'"
+        yield refused(Rule.BAD_VALUE, f"{path}.delivery", message, "leave 'delivery' away")

@@ -60,6 +60,15 @@ SUBJECTS: tuple[Subject, ...] = (
     ),
     Subject("lead_events", "lead_events", "created_at", None, "what leads did"),
     Subject("mail_messages", "mail_messages", "created_at", None, "mails and their links"),
+    # They say what an open run must not do again.
+    Subject(
+        "deliveries",
+        "deliveries",
+        "created_at",
+        30,
+        "the ledger of effects that must not happen twice, once the runs are gone",
+        only="NOT EXISTS (SELECT FROM runs WHERE runs.id = deliveries.run_id)",
+    ),
     Subject("mail_hits", "mail_hits", "created_at", 365, "requests for pixels and links of mails"),
     # Two weeks later a mailbox may be read once more.
     Subject(

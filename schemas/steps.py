@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
 from schemas.durations import Duration
+from schemas.errors import ErrorCode
 from schemas.policies import Code, Priority, Retry
 from schemas.step_base import ErrorRoute, StepBase, StepId
 from schemas.steps_agent import Agent, AgentTool
@@ -25,6 +26,8 @@ from schemas.steps_wait import Approval, Delay, Escalate, Remind, Wait
 
 # A workflow task must not be held up for longer by a local activity.
 MAX_INLINE_TIMEOUT = timedelta(seconds=5)
+# RFC 9110, 9.2.1, without TRACE.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFINITION_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 
 
@@ -91,6 +94,34 @@ class ActionStep(StepBase):
         description="inline: a local activity, for calls of at most 5 s that may run again after "
         "a crash; auto: inline for http with a safe method and such a timeout",
     )
+    delivery: Literal["at_least_once", "at_most_once"] = Field(
+        default="at_least_once",
+        description="what becomes of an effect in doubt: tried again, or parked until an operator "
+        "decides; for email, webhook, and http with an unsafe method",
+    )
+
+    @property
+    def once(self) -> bool:
+        """Whether the step's effect must never happen twice."""
+        return self.delivery == "at_most_once"
+
+    def error_action(self, code: str) -> "str | list[Step]":
+        """What an error does; without an `on_error` an effect in doubt waits for an operator."""
+        undecided = "on_error" not in self.model_fields_set
+        if self.once and undecided and code == ErrorCode.DELIVERY_UNKNOWN:
+            return "pause"
+        return super().error_action(code)
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if not self.once:
+            return self
+        if self.execution == "inline":
+            raise ValueError("an inline step may run again after a crash: not 'at_most_once'")
+        method = str(self.with_.get("method", "GET")).upper()
+        if self.type == "http" and method in SAFE_METHODS:
+            raise ValueError(f"{method} changes nothing: 'delivery' has no meaning here")
+        return self
 
     @model_validator(mode="after")
     def _short(self) -> Self:

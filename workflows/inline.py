@@ -11,11 +11,9 @@ from workflows.execution import Execution
 with workflow.unsafe.imports_passed_through():
     from schemas.policies import Retry
     from schemas.run import INLINE_HTTP_REVISION
-    from schemas.steps import MAX_INLINE_TIMEOUT, ActionStep
+    from schemas.steps import MAX_INLINE_TIMEOUT, SAFE_METHODS, ActionStep
 
 _DEFAULT_RETRY = Retry()
-# RFC 9110, 9.2.1, without TRACE.
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def policies(run: Execution, step: ActionStep) -> tuple[Retry, timedelta | None]:
@@ -42,11 +40,12 @@ def is_inline(run: Execution, step: ActionStep, params: Any, timeout: timedelta 
     return (
         run.start.revision >= INLINE_HTTP_REVISION
         and step.type == "http"
+        and not step.once
         # Beside other steps it would wait for their local activities, and they for it.
         and asyncio.current_task() is run.trunk
         and timeout is not None
         and timeout <= MAX_INLINE_TIMEOUT
-        and str(params.get("method", "GET")).upper() in _SAFE_METHODS
+        and str(params.get("method", "GET")).upper() in SAFE_METHODS
     )
 
 

@@ -95,6 +95,7 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
     retry, given = policies(run, step)
     context = run.context(state.path)
     context.retry = told(retry)
+    context.once = step.once
     inline = is_inline(run, step, params, given)
     timed = inline and run.start.revision >= TIMED_RETRIES_REVISION
     context.turns = run.start.revision >= TURNS_REVISION
@@ -106,7 +107,8 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
         initial_interval=retry.initial,
         backoff_coefficient=retry.factor,
         maximum_interval=retry.max,
-        maximum_attempts=1 if timed else retry.attempts - tried,
+        # One more than the step's: it sends nothing, and parks what a lost worker left in doubt.
+        maximum_attempts=1 if timed else retry.attempts - tried + step.once,
     )
     state.attempts += 1
     if inline:

@@ -283,7 +283,7 @@ async def test_a_parked_send_goes_with_its_run(
     async with database.session() as session:
         session.add(mail)
         for _ in range(2):
-            await dead_letters.park_send(session, mail, error)
+            await parked_sends.park(session, mail, error)
     items = (await api.get(LETTERS, params={"run": letter["run_id"]})).json()["items"]
     assert sorted(item["kind"] for item in items) == ["run", "send"]
     both = await asyncio.gather(
