@@ -101,7 +101,7 @@ def build_app(
         simulator=_simulator(registry),
         keyring=settings.keyring,
         functions=functions,
-        prober=Prober(lambda: services.http, lambda: services.ai_http),
+        prober=Prober(lambda: services.http, lambda: services.ai_http, mail=services.mail_targets),
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app
