@@ -8,6 +8,7 @@ from activities.logs import Level, LogLines
 from activities.services import Services
 from db.run_log_table import LogSource
 from schemas.actions import StepContext
+from schemas.policies import Retry
 
 _MARGIN_SHARE = 0.1
 _MARGIN_MAX = timedelta(seconds=1)
@@ -25,6 +26,11 @@ class ActionContext:
     attempt: int = 1
     timeout: timedelta = timedelta(seconds=30)
     lines: LogLines = field(default_factory=LogLines, repr=False, compare=False)
+
+    @property
+    def spent(self) -> bool:
+        """True for the attempt after the step's last: it may only look what became of it."""
+        return self.attempt > Retry.model_validate(self.step.retry).attempts
 
     @property
     def budget(self) -> float:

@@ -18,6 +18,19 @@ _WORTH_RETRYING = frozenset(
     }
 )
 
+# Said before anything is done, or by the other side instead of doing it.
+_NOTHING_DONE = frozenset(
+    {
+        ErrorCode.CIRCUIT_OPEN,
+        ErrorCode.EMAIL_REJECTED,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.INVALID_INPUT,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.UNAUTHORIZED,
+    }
+)
+
 
 class ActionError(SojournError):
     """An action failed; `retryable` says whether another attempt can help.
@@ -37,6 +50,7 @@ class ActionError(SojournError):
         hint: str | None = None,
         problems: list[Problem] | None = None,
         details: dict[str, Any] | None = None,
+        in_doubt: bool | None = None,
     ) -> None:
         """Build an error; without `code` it is STEP_FAILED."""
         super().__init__(
@@ -48,6 +62,7 @@ class ActionError(SojournError):
             details=details,
         )
         self.retryable = retryable
+        self.in_doubt = in_doubt
 
 
 class NotYetError(ActionError):
@@ -76,6 +91,15 @@ def is_retryable(error: SojournError) -> bool:
     if isinstance(error, ActionError):
         return error.retryable
     return error.code in _WORTH_RETRYING
+
+
+def may_have_happened(error: Exception) -> bool:
+    """Tell whether an effect may have happened in spite of an error: where nobody knows, it may."""
+    if not isinstance(error, SojournError):
+        return True
+    if error.in_doubt is not None:
+        return error.in_doubt
+    return error.code not in _NOTHING_DONE
 
 
 def invalid_input(name: str, error: ValidationError, root: str = "with") -> ActionError:

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities._effects import once
 from activities.backoff import next_delay
 from activities.context import ActionContext
 from activities.errors import ActionError, NotYetError, invalid_input, is_retryable
@@ -61,6 +62,7 @@ async def attempt(
     retry, before = _DEFAULT_RETRY, 0
     step, lines = None, LogLines()
     failure: ApplicationError | None = None
+    cause: Exception | None = None
     with masking() as masks:
         try:
             step = read_context(context)
@@ -81,16 +83,12 @@ async def attempt(
             structlog.contextvars.bind_contextvars(
                 correlation_id=step.correlation_id, run_id=step.run_id, step=step.path
             )
-            result = await _run(entry, parsed, scope)
-            kept = dump_result(entry.name, result)
-            return {"attempt": number, "result": masks.value(kept) if masks else kept}
+            return {"attempt": number, "result": await _result(entry, parsed, scope, masks)}
         except ValidationError as error:
             fault = invalid_input(entry.name, error)
             failure, cause = application_error(fault, retry, number), error
         except SojournError as error:
             failure, cause = application_error(error, retry, number, before), error
-            if isinstance(error, NotYetError) and step is not None and step.turns:
-                failure = _final(failure)
         except Exception as error:
             _logger.exception("action %s failed in an unforeseen way", entry.name)
             fault = ActionError(
@@ -99,6 +97,8 @@ async def attempt(
             failure, cause = application_error(fault, retry, number, before), error
         finally:
             if failure is not None:
+                if step is not None and _ends(step, cause, before + number, retry):
+                    failure = _final(failure)
                 _log_failure(lines, failure, before + number)
             if step is not None:
                 await lines.keep(services, step, masks, timeout)
@@ -109,13 +109,41 @@ async def attempt(
         raise failure from cause
 
 
+async def _result(
+    entry: "Action", params: BaseModel, scope: ActionContext, masks: Masks
+) -> dict[str, Any]:
+    """Run the action, behind the ledger where its effect must not happen twice."""
+
+    async def perform() -> dict[str, Any]:
+        kept = dump_result(entry.name, await _run(entry, params, scope))
+        return masks.value(kept) if masks else kept
+
+    if not (scope.step.once and entry.ledger == "common"):
+        return await perform()
+    told = await once(entry.name, scope, perform)
+    # One that an operator has marked as sent says no more than he has.
+    fields = entry.result.model_fields.items()
+    return {**{field.serialization_alias or name: None for name, field in fields}, **told}
+
+
+def _ends(step: StepContext, cause: Exception | None, tried: int, retry: Retry) -> bool:
+    """Tell whether Temporal must not try again: the run waits itself, or no attempt is left.
+
+    Of a step that must not take effect twice Temporal makes one attempt more, which only looks
+    what became of the last one: that is for lost workers.
+    """
+    return (isinstance(cause, NotYetError) and step.turns) or (
+        step.once and tried >= retry.attempts
+    )
+
+
 async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> BaseModel:
     """Run the action; only a cancellable one is cut off by a cancel, the others come to their end.
 
     A mail that is half handed over would be in doubt for ever.
     """
     call = entry.function(params, scope)
-    if entry.cancellable:
+    if entry.cancellable and not scope.step.once:
         return await call
     task = asyncio.ensure_future(call)
     while True:

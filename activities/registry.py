@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 from temporalio import activity
@@ -46,6 +46,7 @@ INTERNAL = (
 )
 _MARK = "__sojourn_action__"
 
+Ledger = Literal["common", "own"]
 ActionFunction = Callable[[Any, ActionContext], Awaitable[BaseModel]]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -62,6 +63,7 @@ class Action:
     timeout: timedelta
     cancellable: bool
     check: ParameterCheck | None = None
+    ledger: Ledger | None = None
 
     def spec(self) -> ActionSpec:
         """Give the catalogue entry, with JSON Schemas made from the models."""
@@ -71,6 +73,7 @@ class Action:
             params=self.params.model_json_schema(by_alias=True, mode="validation"),
             result=self.result.model_json_schema(by_alias=True, mode="serialization"),
             timeout=self.timeout,
+            at_most_once=self.ledger is not None,
             check=self.check,
         )
 
@@ -81,13 +84,16 @@ def action(
     timeout: timedelta = DEFAULT_TIMEOUT,
     cancellable: bool = False,
     check: ParameterCheck | None = None,
+    ledger: Ledger | None = None,
 ) -> Callable[[_F], _F]:
     """Declare `async def f(params: Params, context: ActionContext) -> Result` as an action.
 
     Both models give the JSON Schemas; the function's first docstring line is the summary.
     `timeout` is the default of one attempt, a `cancellable` one is
     cut off when the run is cancelled, any other comes to its end first. `check` judges a step's
-    parameters when its definition is published, beyond their schema.
+    parameters when its definition is published, beyond their schema. With a `ledger` its steps may
+    say `delivery: at_most_once`: `common` for the one that all share, where an ActionError's
+    `in_doubt=False` tells that nothing has happened, `own` for an action with rows of its own.
     Raises TypeError for a function of another shape.
     """
 
@@ -113,6 +119,7 @@ def action(
             timeout=timeout,
             cancellable=cancellable,
             check=check,
+            ledger=ledger,
         )
         setattr(function, _MARK, declared)
         return function

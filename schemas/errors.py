@@ -73,10 +73,12 @@ class SojournError(Exception):
     """Base of all errors Sojourn raises on purpose.
 
     `code` is stable and machine readable, `message` is for people, `hint` says what to do,
-    `problems` lists each fault of a bad input, `retry_after` is in seconds.
+    `problems` lists each fault of a bad input, `retry_after` is in seconds. `in_doubt` tells
+    whether what failed may have taken effect all the same; None where nobody has said.
     """
 
     code: str = ErrorCode.INTERNAL
+    in_doubt: bool | None = None
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from api.circuit import Circuit
 from api.config import ApiConfig
 from api.outbox import Outbox, run_outbox
 from api.starting import Starter
-from db import dead_letters
+from db import parked_sends
 from db.audit import AuditEntry
 from db.dead_letter_table import DeadLetter
 from db.engine import Database
