@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -17,11 +18,15 @@ class Form(SQLModel, table=True):
     """A form: `fields` is the JSON Schema of a submission, in the order of the form's fields.
 
     `mapping` says which field is the lead's email, name and company:
-    {"email": "work_email", "name": "full_name"}.
+    {"email": "work_email", "name": "full_name"}. `public_key` names the form in the whole
+    installation: visitors of every workspace but the installation's own need it.
     """
 
     __tablename__ = "forms"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = (sa.UniqueConstraint("workspace", "name"),)
+    __table_args__ = (
+        sa.UniqueConstraint("workspace", "name"),
+        sa.Index("uq_forms_public_key", "public_key", unique=True),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True)
     workspace: str
@@ -30,6 +35,12 @@ class Form(SQLModel, table=True):
     title: str | None = None
     fields: dict[str, Any] = Field(default_factory=dict, sa_type=JSON_TEXT)
     mapping: dict[str, str] = Field(default_factory=dict, sa_type=JSON_TEXT)
+    public_key: str = Field(
+        default_factory=lambda: f"form-{uuid4().hex}",
+        sa_column_kwargs={
+            "server_default": sa.text("('form-' || replace(gen_random_uuid()::text, '-', ''))")
+        },
+    )
     created_at: datetime = Field(default_factory=now)
     updated_at: datetime = Field(default_factory=now)
 
@@ -40,6 +51,21 @@ async def get(session: AsyncSession, workspace: str, name: str) -> Form:
     found = (await session.exec(statement)).first()
     if found is None:
         raise _no_form(name)
+    return found
+
+
+async def find_public(session: AsyncSession, home: str, address: str) -> Form:
+    """Return the form that visitors name: by its public key, or by the name of one of `home`.
+
+    A key comes before a name, or a form could be named like another workspace's key. Raises
+    NotFoundError.
+    """
+    by_name = sa.and_(col(Form.workspace) == home, col(Form.name) == address)
+    by_key = col(Form.public_key) == address
+    statement = select(Form).where(by_key | by_name).order_by(by_key.desc()).limit(1)
+    found = (await session.exec(statement)).first()
+    if found is None:
+        raise _no_form(address)
     return found
 
 

@@ -8,6 +8,7 @@ from db import (
     ai_budgets,
     ai_ledger,
     analytics_tables,
+    api_keys,
     artifacts,
     audit,
     audit_seals,
@@ -27,6 +28,7 @@ from db import (
     mail_links,
     mail_messages,
     mail_rates,
+    members,
     rates,
     retention_table,
     run_log_table,
@@ -38,6 +40,7 @@ from db import (
     templates,
     trigger_table,
     webhook_table,
+    workspaces,
 )
 
 MODULES = (
@@ -46,6 +49,7 @@ MODULES = (
     ai_budgets,
     ai_ledger,
     analytics_tables,
+    api_keys,
     artifacts,
     audit,
     audit_seals,
@@ -65,6 +69,7 @@ MODULES = (
     mail_links,
     mail_messages,
     mail_rates,
+    members,
     rates,
     retention_table,
     run_log_table,
@@ -76,5 +81,6 @@ MODULES = (
     templates,
     trigger_table,
     webhook_table,
+    workspaces,
 )
 metadata = SQLModel.metadata

@@ -41,6 +41,10 @@ class FormView(FormInput):
     """One stored form."""
 
     name: str
+    public_key: str = Field(
+        description="names the form at POST /forms/{form}/submissions, in any workspace",
+        examples=["form-8f0c2a7d5f7b4b0f9d1e6c3a2b4d5e6f"],
+    )
     updated_at: datetime
 
 

@@ -50,11 +50,12 @@ async def submit_form(
     idempotency_key: IdempotencyKey = None,
 ) -> SubmissionAnswer:
     """Create or update the lead, keep what was submitted, and start the form's definition."""
-    workspace = config.workspace
+    with tenancy.system():
+        async with database.session() as session:
+            stored = await forms.find_public(session, config.workspace, form)
+    workspace, form = stored.workspace, stored.name
     tenancy.enter(workspace)
     starter = starter.of(workspace)
-    async with database.session() as session:
-        stored = await forms.get(session, workspace, form)
     check_input(stored.fields, body.fields)
     check_size(body.tracking, MAX_TRACKING_BYTES, "tracking")
     lead = read_lead(stored, body.fields)
