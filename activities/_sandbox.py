@@ -39,6 +39,24 @@ class Limits:
     memory: int
 
 
+class ProgramError(ActionError):
+    """A program failed; `lines` are what it had printed by then."""
+
+    code = ErrorCode.CODE_ERROR
+
+    def __init__(
+        self,
+        message: str,
+        lines: list[str],
+        details: dict[str, Any] | None = None,
+        *,
+        retryable: bool = False,
+    ) -> None:
+        """Build it; only a process that was lost is worth another attempt."""
+        super().__init__(message, code=self.code, retryable=retryable, details=details)
+        self.lines = lines
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What a program gave, as the sandbox hands it out, and the lines that it printed."""
@@ -81,22 +99,22 @@ class Sandbox:
             async with pool.checkout(script_name="source", limits=bounds, os_policy=_POLICY) as one:
                 value = await one.feed_run(source, inputs=dict(inputs), print_callback=prints)
         except monty.MontyCrashedError as error:
+            printed = _lines(prints.output)
             if error.timed_out:
-                raise _failed(f"it took longer than {limits.time.total_seconds():g} s") from None
-            raise ActionError(
-                f"the sandbox's process was lost: {str(error)[:_MAX_MESSAGE]}",
-                code=ErrorCode.CODE_ERROR,
-            ) from None
+                message = f"it took longer than {limits.time.total_seconds():g} s"
+                raise ProgramError(message, printed) from None
+            message = f"the sandbox's process was lost: {str(error)[:_MAX_MESSAGE]}"
+            raise ProgramError(message, printed, retryable=True) from None
         except monty.MontyError as error:
             details: dict[str, Any] = {"error": type(error.exception()).__name__}
             line = _line(error)
             if line is not None:
                 details["line"] = line
-            lines = _lines(prints.output)[-_LAST_LINES:]
-            if lines:
-                details["logs"] = [line[:200] for line in lines]
+            printed = _lines(prints.output)
+            if printed:
+                details["logs"] = [line[:200] for line in printed[-_LAST_LINES:]]
             where = f"line {line}: " if line is not None else ""
-            raise _failed(where + str(error)[:_MAX_MESSAGE], details) from None
+            raise ProgramError(where + str(error)[:_MAX_MESSAGE], printed, details) from None
         return Ran(value, _lines(prints.output))
 
     async def _opened(self, monty: ModuleType) -> Any:
@@ -173,7 +191,3 @@ def _lines(text: str) -> list[str]:
         return text.splitlines()
     lines = kept[:MAX_KEPT_PRINTS].decode("utf-8", "ignore").splitlines()
     return [*lines, f"(cut: {len(kept):,} bytes were printed, {MAX_KEPT_PRINTS:,} are kept)"]
-
-
-def _failed(message: str, details: dict[str, Any] | None = None) -> ActionError:
-    return ActionError(message, code=ErrorCode.CODE_ERROR, retryable=False, details=details)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 from temporalio.client import (
     Client,
@@ -17,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.services import Services
-from db import admission, audit, bulk, definitions, redriving, runs
+from db import admission, audit, bulk, definitions, operator_log, redriving, runs
 from db.bulk_tables import BulkItem, BulkJob, ItemState, JobState
 from db.engine import Database
 from schemas.actions import Catalogue, action_timeouts
@@ -30,6 +31,7 @@ from schemas.errors import (
     SojournError,
     UnavailableError,
 )
+from schemas.masking import Masking
 from schemas.operations import Decide, Migrate
 from schemas.run import RunState
 
@@ -50,7 +52,11 @@ def build(services: Services, catalogue: Catalogue) -> list[Callable[..., Any]]:
                 "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
             )
         batch = Batch(
-            services.database, activity.client(), catalogue, BulkCall.model_validate(call)
+            services.database,
+            activity.client(),
+            catalogue,
+            services.masking,
+            BulkCall.model_validate(call),
         )
         try:
             return await batch.work()
@@ -70,12 +76,18 @@ class Batch:
     """The items of one call; each is done in its turn, and its result kept at once."""
 
     def __init__(
-        self, database: Database, client: Client, catalogue: Catalogue, call: BulkCall
+        self,
+        database: Database,
+        client: Client,
+        catalogue: Catalogue,
+        masking: Masking,
+        call: BulkCall,
     ) -> None:
         """Prepare to work off `call`."""
         self._database = database
         self._client = client
         self._catalogue = catalogue
+        self._masking = masking
         self._call = call
 
     async def work(self) -> BulkProgress:
@@ -127,6 +139,9 @@ class Batch:
             )
             if not await bulk.close_item(session, item, ItemState.DONE, run_id=done.run_id):
                 raise ConflictError("the job was cancelled")
+            await operator_log.note_redrive(
+                session, done, wish, actor=f"bulk:{job.id}", masking=self._masking
+            )
 
     async def _steer(self, job: BulkJob, item: BulkItem) -> None:
         """Do something to an open run, then write it down."""
@@ -134,7 +149,7 @@ class Batch:
             if job.action is BulkAction.CANCEL and await admission.withdraw(
                 session, job.workspace, item.subject_id
             ):
-                self._note(session, job, item)
+                await self._note(session, job, item)
                 await bulk.close_item(session, item, ItemState.DONE)
                 return
             run = await runs.get(session, job.workspace, item.subject_id)
@@ -143,7 +158,7 @@ class Batch:
         handle = self._client.get_workflow_handle(run.workflow_id)
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._tell(job, run, handle)
+                about = await self._tell(job, run, handle)
         except TimeoutError as error:
             message = f"the run did not answer within {_PATIENCE:g} s; it may still follow"
             raise SojournError(message, code=ErrorCode.TIMEOUT) from error
@@ -159,24 +174,29 @@ class Batch:
         except WorkflowQueryFailedError as error:
             raise ConflictError(f"the run does not answer: {error}") from error
         async with self._database.session() as session:
-            self._note(session, job, item)
+            await self._note(session, job, item, **about)
             await bulk.close_item(session, item, ItemState.DONE)
 
-    async def _tell(self, job: BulkJob, run: runs.Run, handle: WorkflowHandle[Any, Any]) -> None:
+    async def _tell(
+        self, job: BulkJob, run: runs.Run, handle: WorkflowHandle[Any, Any]
+    ) -> dict[str, Any]:
+        """Say it to the run; gives what there is to tell about it besides."""
         match job.action:
             case BulkAction.PAUSE | BulkAction.RESUME:
                 await handle.signal(job.action.value)
             case BulkAction.CANCEL:
                 await handle.cancel()
             case BulkAction.RETRY:
-                await self._retry(job, handle)
+                return {"steps": await self._retry(job, handle)}
             case BulkAction.MIGRATE:
                 await handle.execute_update("migrate", await self._migration(job, run))
+                return {"version": job.parameters["version"]}
             case BulkAction.REDRIVE:
                 raise AssertionError("dead letters are no runs")
+        return {}
 
-    async def _retry(self, job: BulkJob, handle: WorkflowHandle[Any, Any]) -> None:
-        """Retry every step that is held; ConflictError when none is."""
+    async def _retry(self, job: BulkJob, handle: WorkflowHandle[Any, Any]) -> list[str]:
+        """Retry every step that is held, and give their paths; ConflictError when none is."""
         state = await handle.query("state", result_type=RunState)
         held = [step.path for step in state.steps.values() if step.held and step.decision is None]
         if not held:
@@ -184,6 +204,7 @@ class Batch:
         for path in held:
             order = Decide(action="retry", path=path, by=f"bulk:{job.id}")
             await handle.execute_update("decide", order)
+        return held
 
     async def _migration(self, job: BulkJob, run: runs.Run) -> Migrate:
         number: int = job.parameters["version"]
@@ -203,11 +224,19 @@ class Batch:
             by=f"bulk:{job.id}",
         )
 
-    def _note(self, session: Any, job: BulkJob, item: BulkItem) -> None:
-        audit.add(
+    async def _note(
+        self, session: AsyncSession, job: BulkJob, item: BulkItem, **about: Any
+    ) -> None:
+        """Write down, in the audit and in the run's log, what was done."""
+        actor, action = f"bulk:{job.id}", f"run.{job.action.value}"
+        audit.add(session, job.workspace, actor=actor, action=action, subject=item.subject_id)
+        about |= {"job": job.id}
+        await operator_log.note(
             session,
             job.workspace,
-            actor=f"bulk:{job.id}",
-            action=f"run.{job.action.value}",
-            subject=item.subject_id,
+            item.subject_id,
+            action,
+            about,
+            actor=actor,
+            masking=self._masking,
         )

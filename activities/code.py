@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from activities._sandbox import Limits, find_syntax_fault
+from activities._sandbox import Limits, ProgramError, find_syntax_fault
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.registry import action
@@ -117,6 +117,9 @@ async def code(params: CodeParams, context: ActionContext) -> CodeResult:
             " included",
             code=ErrorCode.STEP_TIMEOUT,
         ) from error
+    except ProgramError as error:
+        context.printed(*error.lines)
+        raise
     context.printed(*ran.lines)
     return CodeResult(result=as_json(ran.value), logs=ran.lines)
 

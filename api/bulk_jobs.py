@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api.identity import SYSTEM
 from api.looping import loop
-from api.migrating import Migrator
+from api.migrating import judge
 from api.models.bulk import BulkOrder, BulkOutlook, BulkPreview, LetterFilter, RunFilter
 from db import bulk, dead_letters, definitions, redriving, runs
 from db.bulk_tables import BulkJob
@@ -151,10 +150,7 @@ class BulkDesk:
                         session, self.workspace, run.definition, order.version
                     )
             if order.action is BulkAction.MIGRATE and version is not None:
-                migrator = Migrator(
-                    self.database, self.gateway, self.catalogue, version, order.mapping, SYSTEM
-                )
-                found = await migrator.one(run, confirm=False)
+                found = await judge(self.gateway, run, version, order.mapping)
                 return BulkOutlook(id=run_id, fit=found.fit, reasons=found.reasons)
             points: list[str] = []
             if order.action is BulkAction.RETRY:

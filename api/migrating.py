@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from api.models.migrations import RunMigration
 from api.publishing import definition_of
-from db import audit
+from db import audit, operator_log
 from db.definitions import Version
 from db.engine import Database
 from db.runs import Run
 from schemas.actions import Catalogue, action_timeouts
 from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
+from schemas.masking import Masking
 from schemas.migration import Fit, compatibility
 from schemas.operations import Migrate
 from workflows.gateway import Gateway
@@ -31,6 +32,7 @@ class Migrator:
     version: Version
     mapping: Mapping[str, str]
     actor: str
+    masking: Masking
 
     async def all(self, runs: list[Run], *, confirm: bool) -> list[RunMigration]:
         """Classify each run, and migrate those that fit if that is confirmed."""
@@ -43,15 +45,8 @@ class Migrator:
         return list(await asyncio.gather(*(one(run) for run in runs)))
 
     async def one(self, run: Run, *, confirm: bool) -> RunMigration:
-        """Classify a run by what it has begun; a run that does not answer is blocked."""
-        try:
-            state = await self.gateway.state(run.workflow_id, deadline=_DEADLINE)
-        except (UnavailableError, NotFoundError, ConflictError) as error:
-            return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=[error.message])
-        if state.status.terminal:
-            return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=["the run has ended"])
-        verdict = compatibility(state, definition_of(self.version), self.mapping)
-        found = RunMigration(id=run.id, fit=verdict.fit, reasons=verdict.reasons)
+        """Classify a run by what it has begun, and migrate it if it fits and that is confirmed."""
+        found = await judge(self.gateway, run, self.version, self.mapping)
         if confirm and found.fit != Fit.BLOCKED:
             await self._migrate(run, found)
         return found
@@ -72,6 +67,7 @@ class Migrator:
                 found.fit = Fit.BLOCKED
             return
         found.migrated = True
+        about = {"from": run.version, "to": self.version.version}
         async with self.database.session() as session:
             audit.add(
                 session,
@@ -79,5 +75,28 @@ class Migrator:
                 actor=self.actor,
                 action="run.migrate",
                 subject=run.id,
-                data={"from": run.version, "to": self.version.version},
+                data=about,
             )
+            await operator_log.note(
+                session,
+                run.workspace,
+                run.id,
+                "run.migrate",
+                about,
+                actor=self.actor,
+                masking=self.masking,
+            )
+
+
+async def judge(
+    gateway: Gateway, run: Run, version: Version, mapping: Mapping[str, str]
+) -> RunMigration:
+    """Classify a run by what it has begun; a run that does not answer is blocked."""
+    try:
+        state = await gateway.state(run.workflow_id, deadline=_DEADLINE)
+    except (UnavailableError, NotFoundError, ConflictError) as error:
+        return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=[error.message])
+    if state.status.terminal:
+        return RunMigration(id=run.id, fit=Fit.BLOCKED, reasons=["the run has ended"])
+    verdict = compatibility(state, definition_of(version), mapping)
+    return RunMigration(id=run.id, fit=verdict.fit, reasons=verdict.reasons)

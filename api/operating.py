@@ -1,12 +1,11 @@
 """Orders of operators to open runs: carried out through Temporal, then written to the audit."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from api.models.operators import OrderAnswer
 from db import audit, run_logs, runs
 from db.engine import Database
-from db.run_logs import Line, LogLevel, LogSource
+from db.operator_log import operator_line
 from schemas.errors import ConflictError, NotFoundError, UnavailableError
 from schemas.masking import Masking
 from schemas.run import RunStatus
@@ -14,17 +13,6 @@ from workflows.gateway import Gateway, Order
 
 # An update waits for a worker, which may have to replay the run first.
 DEADLINE = 5.0
-
-
-def operator_line(action: str, about: dict[str, Any], actor: str) -> Line:
-    """Give the line that a run's log has of what an operator did."""
-    return Line(
-        level=LogLevel.INFO,
-        message=f"{action} by {about.get('by') or actor}",
-        source=LogSource.OPERATOR,
-        step_path=about.get("path"),
-        data=about,
-    )
 
 
 @dataclass(frozen=True)

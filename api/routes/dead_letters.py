@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 
-from api.dependencies import ActorDep, DatabaseDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, ConfigDep, DatabaseDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.bulk import BulkJobView, BulkOrder, BulkPreview
 from api.models.common import PageDep
@@ -22,7 +22,7 @@ from api.models.dead_letters import (
 from api.outbox import Outbox
 from api.routes.bulk import PREVIEW_OR_JOB, DeskDep, take
 from api.routes.runs import StarterDep
-from db import dead_letters, redriving
+from db import dead_letters, operator_log, redriving
 from db.dead_letter_table import DeadLetter, LetterKind, LetterState
 from db.dead_letters import Wanted
 from schemas.bulk import BulkAction
@@ -139,6 +139,7 @@ async def redrive_dead_letter(
     database: DatabaseDep,
     workspace: WorkspaceDep,
     actor: ActorDep,
+    config: ConfigDep,
     starter: StarterDep,
     response: Response,
     after: BackgroundTasks,
@@ -164,6 +165,7 @@ async def redrive_dead_letter(
         )
     async with database.session() as session:
         done = await redriving.redrive(session, workspace, letter_id, wish, actor=actor)
+        await operator_log.note_redrive(session, done, wish, actor=actor, masking=config.masking)
     after.add_task(Outbox(starter).forward, done.forward)
     letter = done.letter
     return RedriveAnswer(
@@ -178,11 +180,23 @@ async def discard_dead_letter(
     session: SessionDep,
     workspace: WorkspaceDep,
     actor: ActorDep,
+    config: ConfigDep,
 ) -> DeadLetterView:
     """Give it up, and say why."""
-    return _view(
-        await dead_letters.discard(session, workspace, letter_id, reason=body.reason, actor=actor)
+    letter = await dead_letters.discard(
+        session, workspace, letter_id, reason=body.reason, actor=actor
     )
+    if letter.run_id is not None:
+        await operator_log.note(
+            session,
+            workspace,
+            letter.run_id,
+            "dead_letter.discard",
+            {"letter": letter.id, "reason": body.reason},
+            actor=actor,
+            masking=config.masking,
+        )
+    return _view(letter)
 
 
 def _view(letter: DeadLetter) -> DeadLetterView:

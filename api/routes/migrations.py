@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import (
     ActorDep,
     CatalogueDep,
+    ConfigDep,
     DatabaseDep,
     GatewayDep,
     SessionDep,
@@ -61,6 +62,7 @@ async def migrate_version(
     gateway: GatewayDep,
     workspace: WorkspaceDep,
     actor: ActorDep,
+    config: ConfigDep,
     catalogue: CatalogueDep,
     page: PageDep,
 ) -> MigrationReport:
@@ -73,7 +75,7 @@ async def migrate_version(
         found = await run_versions.open_runs(
             session, workspace, name, version, cursor=page.cursor, limit=page.limit
         )
-    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor)
+    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor, config.masking)
     verdicts = await migrator.all(found.items, confirm=body.confirm)
     counts = Counter(verdict.fit for verdict in verdicts)
     return MigrationReport(
@@ -98,6 +100,7 @@ async def migrate_run(
     gateway: GatewayDep,
     workspace: WorkspaceDep,
     actor: ActorDep,
+    config: ConfigDep,
     catalogue: CatalogueDep,
 ) -> RunMigration:
     """Classify one open run against another version; with `confirm` migrate it if it fits."""
@@ -106,7 +109,7 @@ async def migrate_run(
     if run.status.terminal:
         raise ConflictError(f"the run has ended: it is {run.status.value}")
     target = await _target(database, workspace, run.definition, body.version, run.version)
-    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor)
+    migrator = Migrator(database, gateway, catalogue, target, body.mapping, actor, config.masking)
     return await migrator.one(run, confirm=body.confirm)
 
 

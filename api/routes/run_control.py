@@ -11,9 +11,9 @@ from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, IdentityDep
 from api.errors import problems
 from api.models.common import RunPath
 from api.models.runs import RunRef
-from api.operating import operator_line
 from db import admission, audit, run_logs, runs
 from db.engine import Database
+from db.operator_log import operator_line
 from schemas.errors import ConflictError, NotFoundError
 from schemas.masking import Masking
 from schemas.run import RunStatus
