@@ -1,4 +1,4 @@
-"""The connection pool, and sessions whose errors are ours."""
+"""The connection pool, and sessions whose errors are ours and whose rows are the scope's."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,16 +7,19 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import dump_json
+from db.scoped import ScopedConnection
+from db.tenancy import EVERY
 from db.url import normalise_url
-from schemas.errors import ErrorCode, InputError, UnavailableError
+from schemas.errors import ConflictError, ErrorCode, InputError, SojournError, UnavailableError
 
 # Seconds. Connecting and waiting for a free connection each stay inside what a caller is promised.
 CONNECT_TIMEOUT = 2.0
@@ -29,6 +32,8 @@ RETRY_AFTER = 5.0
 _TRANSIENT = ("08", "53", "57", "58", "40", "55P03", "25006")
 # A character that PostgreSQL's text or JSONB cannot hold: 22021, 22P05.
 _BAD_CHARACTER = ("22021", "22P05")
+# The role is not there, or the user may not take it.
+_NOT_THE_ROLE = ("22023", "42501")
 
 
 def unavailable(cause: BaseException) -> UnavailableError:
@@ -44,9 +49,22 @@ def unavailable(cause: BaseException) -> UnavailableError:
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Prepare a pool of at most `pool_size` connections; connects when first used."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        role: str | None = None,
+        scope: str | None = EVERY,
+    ) -> None:
+        """Prepare a pool of at most `pool_size` connections; connects when first used.
+
+        Every statement runs as `role` (None: as the URL's user, whom policies may not bind), and
+        sees the rows of the task's scope (`db.tenancy`), of `scope` where the task has none.
+        """
         self.url = normalise_url(url)
+        self._scope = scope
+        given = {} if role is None else {"role": role}
         self.engine: AsyncEngine = create_async_engine(
             self.url,
             pool_size=pool_size,
@@ -56,7 +74,9 @@ class Database:
             connect_args={
                 "timeout": CONNECT_TIMEOUT,
                 "command_timeout": STATEMENT_TIMEOUT + CONNECT_TIMEOUT,
+                "connection_class": ScopedConnection,
                 "server_settings": {
+                    **given,
                     "application_name": "sojourn",
                     "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
                     "idle_in_transaction_session_timeout": "60s",
@@ -65,7 +85,9 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "do_connect", _connect)
         event.listen(self.engine.sync_engine, "handle_error", _translate)
+        event.listen(self.engine.sync_engine, "connect", self._hand_scope)
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "before_cursor_execute", _scope_alone)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
@@ -93,6 +115,9 @@ class Database:
         """Close all connections."""
         await self.engine.dispose()
 
+    def _hand_scope(self, connection: DBAPIConnection, _record: object) -> None:
+        connection.driver_connection.fallback = self._scope
+
 
 def _connect(
     dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]
@@ -101,6 +126,12 @@ def _connect(
     try:
         return dialect.connect(*arguments, **options)
     except failures as error:
+        role = options["server_settings"].get("role")
+        if role is not None and _state(error) in _NOT_THE_ROLE:
+            raise ConflictError(
+                f"the database does not let this process be {role!r}: {error}",
+                hint="run `sojourn migrate`; see docs/operations.md for users of their own",
+            ) from error
         raise unavailable(error) from error
 
 
@@ -114,16 +145,38 @@ def _refuse_closed(connection: DBAPIConnection, _record: object, _proxy: object)
         raise DisconnectionError
 
 
+def _scope_alone(
+    connection: Connection,
+    _cursor: object,
+    _statement: object,
+    _parameters: object,
+    _context: object,
+    _many: object,
+) -> None:
+    """Give a statement without a transaction its scope; the BEGIN of any other carries it."""
+    adapter: Any = connection.connection.dbapi_connection
+    if adapter.isolation_level == "autocommit":
+        driver: ScopedConnection = adapter.driver_connection
+        if driver.scoped != driver.wanted():
+            await_(driver.rescope())
+
+
 def _translate(context: ExceptionContext) -> BaseException | None:
     error = context.original_exception
     # A cancelled caller is no fault of anyone.
-    if isinstance(error, (UnavailableError, asyncio.CancelledError)):
+    if isinstance(error, (SojournError, asyncio.CancelledError)):
         return None
     if context.is_disconnect or isinstance(error, OSError):
         return unavailable(error)
-    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    if isinstance(state, str) and state.startswith(_TRANSIENT):
+    state = _state(error)
+    if state.startswith(_TRANSIENT):
         return unavailable(error)
-    if isinstance(state, str) and state in _BAD_CHARACTER:
+    if state in _BAD_CHARACTER:
         return InputError("text holds U+0000, which cannot be stored")
     return None
+
+
+def _state(error: BaseException) -> str:
+    """Give PostgreSQL's code of an error, "" where it has none."""
+    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
+    return state if isinstance(state, str) else ""

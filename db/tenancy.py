@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+# What the service's connections are: it owns nothing, so that the policies bind it.
+SERVICE_ROLE = "sojourn_service"
 # The scope of processes that serve all workspaces; no workspace can have this name.
 EVERY = "*"
 
