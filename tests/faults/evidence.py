@@ -55,11 +55,16 @@ def check_hits(kills: Sequence[Kill]) -> None:
 
 
 def check_mails(
-    expected: Iterable[Expected], deliveries: Sequence[Delivery], kills: Sequence[Kill]
+    expected: Iterable[Expected],
+    deliveries: Sequence[Delivery],
+    kills: Sequence[Kill],
+    *,
+    most_per_kill: float = _MOST_REPEATS_PER_KILL,
 ) -> Counter[str]:
     """Every mail came, under one Message-ID, and no more often than kills explain.
 
-    `expected` are recipients with subjects. Gives how often each Message-ID came.
+    `expected` are recipients with subjects; `most_per_kill` is how many repeats a kill may cause,
+    where several mails are sent at once so many. Gives how often each Message-ID came.
     """
     wanted = set(expected)
     came = {(one.to, one.subject) for one in deliveries}
@@ -72,7 +77,7 @@ def check_mails(
         allowed = 1 + sum(_in_doubt(identity, deliveries, kill) for kill in kills)
         assert count <= allowed, f"{identity} came {count} times; kills explain {allowed}"
     repeats = len(deliveries) - len(wanted)
-    most = _MOST_REPEATS_PER_KILL * len(kills)
+    most = most_per_kill * len(kills)
     assert repeats <= most, f"{repeats} repeats after {len(kills)} kills, at most {most:g}"
     return counts
 
