@@ -1,6 +1,6 @@
 """What the `email` action takes and gives."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -148,6 +148,10 @@ class EmailResult(BaseModel):
     accepted: list[str]
     refused: dict[str, str] = Field(default_factory=dict)
     response: str | None = Field(default=None, description="the mail server's answer")
+    provider_id: str | None = Field(default=None, description="the message's id at the provider")
+    delivery: Literal["marked_sent"] | None = Field(
+        default=None, description="an operator said that it was sent, where nobody knew"
+    )
     already_sent: bool = Field(
         default=False, description="an earlier attempt had sent it; nothing was sent now"
     )

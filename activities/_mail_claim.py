@@ -9,16 +9,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities._compose import Composed, Source, compose
+from activities._effects import LOST, park, spent, unknown
 from activities._email_models import EmailParams, EmailResult
 from activities.context import ActionContext
-from activities.errors import ActionError, NotYetError
+from activities.errors import ActionError, NotYetError, may_have_happened
 from activities.mail_route import MailRoute
 from db import leads, mail_links, mail_messages, mail_rates, suppressions, templates
 from db.base import now
 from db.engine import Database
 from db.mail_links import MailLink
 from db.mail_messages import CLOSED, MailMessage, MailState, NewMail
-from schemas.errors import ErrorCode, SojournError
+from schemas.errors import SojournError
 from schemas.policies import Retry
 
 # Seconds. A place that is due this soon is due now; one that was due longer ago is given up, or
@@ -74,7 +75,8 @@ async def claim(
 
     That is so if an earlier attempt has sent it, if every `to` is suppressed, or if the lead has
     had as many mails as the connection allows. Raises NotYetError where the rate of the connection
-    gives it a later place, which the mail then holds.
+    gives it a later place, which the mail then holds. Of a step with `delivery: at_most_once` one
+    that an earlier attempt has left in doubt is parked: raises DELIVERY_UNKNOWN.
     """
     step = context.step
     async with database.session() as session:
@@ -99,46 +101,75 @@ async def claim(
         )
         if row.state in CLOSED:
             return _earlier(row)
-        left_out = await suppressions.among(session, step.workspace, recipients.everyone)
-        kept = recipients.without(left_out)
-        told = EmailResult(
-            message_id=row.message_id,
-            to=[one.addr_spec for one in recipients.to],
-            subject=params.subject or "",
-            accepted=[],
-            left_out=[one for one in recipients.everyone if leads.normalise_email(one) in left_out],
-        )
-        if not kept.to:
-            row.state = MailState.SUPPRESSED
-            return await _settle(session, row, told.model_copy(update={"suppressed": True}))
-        if await _is_capped(session, row, route):
-            row.state = MailState.CAPPED
-            return await _settle(session, row, told.model_copy(update={"capped": True}))
-        composed = compose(
-            params,
-            replace(
-                source,
-                booking_url=context.services.mail.booking_url,
-                public_url=context.services.mail.public_url,
-                tracking_id=row.tracking_id,
-                alone=len(kept.everyone) == 1,
-                tracking=route.policy.tracking,
-            ),
-        )
-        row.to_address = leads.normalise_email(kept.to[0].addr_spec)
-        row.subject = composed.subject
-        wait = await _turn(session, row, route)
-        if wait is None:
-            row.state = MailState.SENDING
-            row.attempts += 1
-            row.claimed_at = now()
-            row.slot_at = None
-            row.error = None
-            await mail_links.store(session, _rows(row, composed))
-        session.add(row)
+        found = await _park_earlier(session, context, row) if step.once else None
+        found = found or await _take(session, context, params, route, recipients, row, source)
+    # What is written stands, whatever is raised.
+    if isinstance(found, ActionError):
+        raise found
+    return found
+
+
+async def _take(
+    session: AsyncSession,
+    context: ActionContext,
+    params: EmailParams,
+    route: MailRoute,
+    recipients: Addressed,
+    row: MailMessage,
+    source: Source,
+) -> Claim | EmailResult | NotYetError:
+    """Claim a row for this attempt, unless nothing is to be sent, or not yet."""
+    left_out = await suppressions.among(session, row.workspace, recipients.everyone)
+    kept = recipients.without(left_out)
+    told = EmailResult(
+        message_id=row.message_id,
+        to=[one.addr_spec for one in recipients.to],
+        subject=params.subject or "",
+        accepted=[],
+        left_out=[one for one in recipients.everyone if leads.normalise_email(one) in left_out],
+    )
+    if not kept.to:
+        row.state = MailState.SUPPRESSED
+        return await _settle(session, row, told.model_copy(update={"suppressed": True}))
+    if await _is_capped(session, row, route):
+        row.state = MailState.CAPPED
+        return await _settle(session, row, told.model_copy(update={"capped": True}))
+    composed = compose(
+        params,
+        replace(
+            source,
+            booking_url=context.services.mail.booking_url,
+            public_url=context.services.mail.public_url,
+            tracking_id=row.tracking_id,
+            alone=len(kept.everyone) == 1,
+            tracking=route.policy.tracking,
+        ),
+    )
+    row.to_address = leads.normalise_email(kept.to[0].addr_spec)
+    row.subject = composed.subject
+    wait = await _turn(session, row, route)
+    if wait is None:
+        row.state = MailState.SENDING
+        row.attempts += 1
+        row.claimed_at = now()
+        row.slot_at = None
+        row.error = None
+        await mail_links.store(session, _rows(row, composed))
+    session.add(row)
     if wait is not None:
-        raise _later(route, wait)
+        return _later(route, wait)
     return Claim(row.id, row.message_id, kept, told.left_out, composed)
+
+
+async def _park_earlier(
+    session: AsyncSession, context: ActionContext, row: MailMessage
+) -> ActionError | None:
+    """Park a mail that an earlier attempt has left in doubt."""
+    if row.state not in (MailState.SENDING, MailState.UNKNOWN):
+        return spent() if context.spent else None
+    error = unknown(row.error or LOST, row.message_id)
+    await park(session, row, error)
+    return error
 
 
 async def note_failure(
@@ -147,13 +178,16 @@ async def note_failure(
     """Keep why a send failed; the next attempt's place in the rate is taken at once.
 
     So each attempt meets its place when it comes. What cannot be kept is logged: the failure
-    itself is more important.
+    itself is more important. Of a step with `delivery: at_most_once` a mail in doubt is parked:
+    raises DELIVERY_UNKNOWN in the failure's place.
     """
+    doubt = may_have_happened(error)
+    if doubt and context.step.once:
+        await _park(database, row_id, error)
     retry = Retry.model_validate(context.step.retry)
     final = not error.retryable or context.attempt >= retry.attempts
     state = MailState.FAILED if final else MailState.WAITING
-    if error.code in (ErrorCode.STEP_TIMEOUT, ErrorCode.STEP_FAILED):
-        # The connection may have ended after the message was taken.
+    if doubt:
         state = MailState.SENDING
     try:
         async with database.session() as session:
@@ -173,6 +207,15 @@ async def note_failure(
             )
     except (SojournError, SQLAlchemyError, OSError):
         _logger.exception("why a mail failed is not kept")
+
+
+async def _park(database: Database, row_id: str, error: ActionError) -> None:
+    async with database.session() as session:
+        row = await session.get_one(MailMessage, row_id, with_for_update=True)
+        fault = unknown(error.message, row.message_id)
+        if row.state is not MailState.SENT:
+            await park(session, row, fault)
+    raise fault from error
 
 
 async def _source(

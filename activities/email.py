@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from activities import _message
 from activities._compose import Composed, Source, compose
+from activities._effects import no_books
 from activities._email_models import EmailParams, EmailResult, listed
 from activities._mail_claim import Addressed, Claim, claim, note_failure
 from activities.context import ActionContext
@@ -27,16 +28,16 @@ _logger = logging.getLogger(__name__)
 __all__ = ["EmailParams", "EmailResult", "email"]
 
 
-@action("email")
+@action("email", ledger="own")
 async def email(params: EmailParams, context: ActionContext) -> EmailResult:
     """Send one mail over SMTP or Gmail.
 
-    Delivery is at least once. The mail has a row under the step key, claimed before the send and
-    closed after it, and a Message-ID made from that key: every attempt carries the same one, and
-    an attempt that finds the mail sent gives the earlier result. One window remains: if the worker
-    dies after the server took the message and before the row is closed, the next attempt sends it
-    again with the same Message-ID. Closing has a short retry of its own and never causes a new
-    send.
+    The mail has a row under the step key, claimed before the send and closed after it, and a
+    Message-ID made from that key: every attempt carries the same one, and an attempt that finds
+    the mail sent gives the earlier result. One window remains: the worker may die after the server
+    took the message and before the row is closed. The next attempt then sends it again with the
+    same Message-ID, or with `delivery: at_most_once` parks it: raises DELIVERY_UNKNOWN. Closing
+    has a short retry of its own and never causes a new send.
     """
     route = await route_of(context.services, context.step.workspace, params.connection)
     sender = _sender(params, route)
@@ -49,6 +50,8 @@ async def email(params: EmailParams, context: ActionContext) -> EmailResult:
     identity = _message.message_id(context.step.key, sender.domain)
     database = context.services.database
     if database is None:
+        if context.step.once:
+            raise no_books()
         return await _send_unrecorded(params, context, route, sender, recipients, identity)
     found = await claim(database, context, params, route, recipients, identity)
     if isinstance(found, EmailResult):
@@ -118,6 +121,7 @@ async def _hand_over(
         accepted=[one for one in everyone if one not in delivery.refused],
         refused=delivery.refused,
         response=delivery.response,
+        provider_id=delivery.provider_id,
     )
 
 
