@@ -1,10 +1,12 @@
 """Hands one message to the SMTP server and says what became of it."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Sequence
 from email.message import EmailMessage
+from typing import Any
 
 import aiosmtplib
 import httpx2
@@ -17,7 +19,18 @@ from activities.vault import Connection
 from schemas.connections import SmtpConfig
 from schemas.errors import ErrorCode
 
+_logger = logging.getLogger(__name__)
 _START_TLS = {"none": False, "starttls": True, "opportunistic": None, "implicit": False}
+
+
+class _Client(aiosmtplib.SMTP):
+    """Knows whether it has begun to hand a message over."""
+
+    begun = False
+
+    async def data(self, *args: Any, **named: Any) -> aiosmtplib.SMTPResponse:
+        self.begun = True
+        return await super().data(*args, **named)
 
 
 class SmtpProvider:
@@ -78,27 +91,31 @@ async def deliver(
     Raises ActionError: FORBIDDEN for a server that `targets` do not let through, EMAIL_REJECTED
     for a refusal (permanent for 5xx, retryable for 4xx), UNAUTHORIZED for wrong credentials,
     STEP_TIMEOUT and STEP_FAILED (both retryable) where the server cannot be reached or does not
-    answer.
+    answer. Once the message was begun they are `in_doubt`, unless the server has refused it.
     """
+    client, taken = None, None
     try:
         async with asyncio.timeout(seconds):
-            # Leaving the block says QUIT; a server that fails at that has the message already,
-            # and the client ignores it.
-            async with await smtp_client(config, seconds, targets) as client:
-                refused, response = await client.send_message(
+            client = await smtp_client(config, seconds, targets)
+            async with client:
+                taken = await client.send_message(
                     message, sender=sender, recipients=list(recipients)
                 )
     except (aiosmtplib.SMTPException, OSError, ssl.SSLError, TimeoutError) as error:
-        raise _failure(config, error) from error
+        if taken is None:
+            failure = _failure(config, error)
+            failure.in_doubt = client is not None and client.begun and not _is_refusal(error)
+            raise failure from error
+        # It failed at QUIT, after it had taken the message.
+        _logger.info("the mail server %s fails at QUIT: %r", config.host, error)
+    refused, response = taken
     return Delivery(
         response=response,
         refused={to: f"{said.code} {said.message}" for to, said in refused.items()},
     )
 
 
-async def smtp_client(
-    config: MailConfig, seconds: float, targets: MailTargets | None
-) -> aiosmtplib.SMTP:
+async def smtp_client(config: MailConfig, seconds: float, targets: MailTargets | None) -> _Client:
     """Give a client to enter; with `targets` its socket is connected already, and was judged.
 
     Raises ForbiddenTargetError, and OSError where nobody answers.
@@ -106,7 +123,7 @@ async def smtp_client(
     given = None
     if targets is not None:
         given = await targets.connect(config.host, config.port, seconds)
-    return aiosmtplib.SMTP(
+    return _Client(
         # Of TLS too where the socket is given: the certificate is checked by name.
         hostname=config.host,
         port=config.port if given is None else None,
@@ -119,6 +136,17 @@ async def smtp_client(
         start_tls=_START_TLS[config.tls],
         timeout=seconds,
     )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether the server has said no; -1 stands for half an answer."""
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused() | aiosmtplib.SMTPNotSupported():
+            return True
+        case aiosmtplib.SMTPResponseException():
+            return error.code >= 400
+        case _:
+            return False
 
 
 def _failure(config: MailConfig, error: Exception) -> ActionError:
