@@ -17,8 +17,11 @@ from schemas.errors import ErrorCode
 
 MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 MAX_CONNECTIONS = 200
-# Seconds that an idle connection is kept.
-_KEEP = 5.0
+# The extension of a request that is, or was, under way.
+BEGUN = "begun"
+# Seconds that an idle connection is kept: less than servers keep it, 5 s being usual, so that no
+# request is sent into one that closes.
+_KEEP = 4.0
 
 # httpx2 defines an exception of the same name for each of httpcore2's; most specific first.
 _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
@@ -90,6 +93,19 @@ class _CappedBody(httpx2.AsyncByteStream):
             self._pool.release(connection)
 
 
+def _check_coding(request: httpx2.Request, head: h11.Response) -> None:
+    """Refuse a compressed answer to who did not ask for one: it can grow a thousandfold."""
+    if request.headers.get("accept-encoding", "identity") != "identity":
+        return
+    for name, text in head.headers:
+        if name == b"content-encoding" and text.strip().lower() not in (b"", b"identity"):
+            raise ActionError(
+                f"the response has the coding {text[:40]!r}, which was not asked for",
+                code=ErrorCode.HTTP_ERROR,
+                retryable=False,
+            )
+
+
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """An httpx2 transport over a pool whose connections are judged by a TargetPolicy."""
 
@@ -114,6 +130,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         connection: Connection | None = None
         try:
             connection = await self._pool.acquire(request.url, limits)
+            # From here on the other side may have it, whatever comes.
+            request.extensions[BEGUN] = True
             head = await connection.send(request, limits)
         except BaseException as error:
             if connection is not None:
@@ -121,10 +139,16 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             if isinstance(error, Exception) and (told := _translated(error)) is not error:
                 raise told from error
             raise
+        body = _CappedBody(self._pool, connection, limits.read)
+        try:
+            _check_coding(request, head)
+        except BaseException:
+            await body.aclose()
+            raise
         return httpx2.Response(
             status_code=head.status_code,
             headers=head.headers.raw_items(),
-            stream=_CappedBody(self._pool, connection, limits.read),
+            stream=body,
             extensions={
                 "http_version": b"HTTP/" + head.http_version,
                 "reason_phrase": head.reason,
@@ -152,6 +176,14 @@ class GuardedClient(httpx2.AsyncClient):
         itself or does not want; it would cost as much as the exchange.
         """
         return await self._guarded.handle_async_request(request)
+
+    async def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
+        """Send a request as httpx2 does, for SDKs: whoever made it, its answer is uncompressed.
+
+        httpx2 would decompress into memory without a bound.
+        """
+        request.headers["accept-encoding"] = "identity"
+        return await super().send(request, **settings)
 
 
 def guarded_client(

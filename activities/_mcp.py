@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx2
 
+from activities._answers import is_transient, retry_after
 from activities._client import GuardedClient
 from activities._reading import read_body
 from activities.errors import ActionError
-from activities.http import retry_after
 from schemas.errors import ErrorCode
 from schemas.run import MAX_OUTPUT_BYTES
 
@@ -20,7 +20,6 @@ PROTOCOL = "2025-06-18"
 _SESSION = "mcp-session-id"
 # An event stream may bring notifications beside the answer.
 _MAX_STREAM = 8 * MAX_OUTPUT_BYTES
-_TRANSIENT = frozenset({408, 425, 429})
 _BAD_PARAMS = -32602
 
 
@@ -99,7 +98,7 @@ class Session:
             return response
         body = await read_body(response)
         await response.aclose()
-        transient = status >= 500 or status in _TRANSIENT
+        transient = is_transient(status)
         raise ActionError(
             f"the MCP server {request.url.host} answered {status}",
             code=ErrorCode.HTTP_ERROR,

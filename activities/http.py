@@ -1,30 +1,28 @@
 """The `http` action: one request to an outside system, through the guarded client."""
 
 import asyncio
-import hashlib
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, Self
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from activities._client import GuardedClient
+from activities._answers import is_transient, may_have_acted, not_begun, not_sent, retry_after
+from activities._effects import idempotency_key
 from activities._reading import Body, parse_json, read_body
+from activities._redirects import MAX_REDIRECTS, REDIRECTS, redirected
+from activities._urls import check_url
 from activities.context import ActionContext
 from activities.errors import ActionError
-from activities.http_auth import authorised, origin
-from activities.masking import masked
+from activities.http_auth import authorised
 from activities.registry import action
 from schemas.connections import CONNECTION_NAME
 from schemas.errors import ErrorCode
 
-MAX_REDIRECTS = 3
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TRANSIENT = frozenset({408, 425, 429})
+# Of those, what a server may do twice when it is asked twice (RFC 9110, 9.2.2).
+_NOT_IDEMPOTENT = frozenset({"POST", "PATCH"})
+_MAX_CONNECT = 10.0
 # Framing and routing belong to the client; a step may not forge them.
 _OWN_HEADERS = frozenset(
     {
@@ -42,7 +40,6 @@ _OWN_HEADERS = frozenset(
         "upgrade",
     }
 )
-_CREDENTIALS = ("authorization", "cookie")
 _EXPECT = re.compile(r"^(?:(?P<klass>[1-5])xx|(?P<low>[1-5]\d\d)(?:-(?P<high>[1-5]\d\d))?)$")
 _HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")
 _HEADER_BREAK = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -85,6 +82,11 @@ class HttpParams(BaseModel):
     )
     follow_redirects: bool = Field(
         default=False, description="follow at most 3, never from https to http"
+    )
+    idempotent: bool = Field(
+        default=False,
+        description="the server does requests with one Idempotency-Key once: POST and PATCH are"
+        " then tried again after any lost answer",
     )
     output: Literal["auto", "json", "text", "none"] = Field(
         default="auto", description="how the body is kept; auto goes by the content type"
@@ -138,6 +140,18 @@ class HttpParams(BaseModel):
         """Tell whether a status is success."""
         return any(_matches(entry, status) for entry in self.expect)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether another attempt does no harm where nobody knows what became of this one.
+
+        Who gives a key of their own knows a server that looks at it.
+        """
+        return (
+            self.method not in _NOT_IDEMPOTENT
+            or self.idempotent
+            or any(name.lower() == "idempotency-key" for name in self.headers)
+        )
+
 
 class HttpResult(BaseModel):
     """What came back; `body` is JSON, a text, or null."""
@@ -153,15 +167,17 @@ async def http(params: HttpParams, context: ActionContext) -> HttpResult:
     """Send one HTTP request and keep its answer.
 
     POST, PUT, PATCH and DELETE carry an `Idempotency-Key` made from the step key, the same over
-    all attempts. Raises HTTP_ERROR (retryable for 5xx, 408, 425, 429 and lost connections),
-    FORBIDDEN for a target that is not public, LIMIT_EXCEEDED for an answer too large,
-    STEP_TIMEOUT.
+    all attempts. Raises HTTP_ERROR (retryable for 5xx, 408, 425, 429 and lost connections; a POST
+    or PATCH that is not idempotent only where the server has not begun it), FORBIDDEN for a target
+    that is not public, LIMIT_EXCEEDED for an answer too large, STEP_TIMEOUT.
     """
     try:
         async with asyncio.timeout(context.budget):
-            return await _exchange(await _connected(params, context), context)
+            given, credentials = await _connected(params, context)
+            return await _exchange(given, context, credentials)
     except TimeoutError as error:
-        raise ActionError(
+        raise _in_doubt(
+            params,
             f"no whole answer within {context.budget:g} s",
             code=ErrorCode.STEP_TIMEOUT,
             details={"method": params.method},
@@ -171,45 +187,72 @@ async def http(params: HttpParams, context: ActionContext) -> HttpResult:
     except UnicodeEncodeError as error:
         raise _invalid("the headers of a request must be plain ASCII") from error
     except httpx2.TransportError as error:
-        raise ActionError(
-            f"the connection failed: {type(error).__name__}: {error}", code=ErrorCode.HTTP_ERROR
-        ) from error
+        message = f"the connection failed: {type(error).__name__}: {error}"
+        if not_sent(error):
+            raise ActionError(message, code=ErrorCode.HTTP_ERROR, in_doubt=False) from error
+        raise _in_doubt(params, message, code=ErrorCode.HTTP_ERROR) from error
 
 
-async def _connected(params: HttpParams, context: ActionContext) -> HttpParams:
-    """Give the parameters with the URL and the credentials of their connection, if there is one."""
+def _in_doubt(
+    params: HttpParams, message: str, *, code: ErrorCode, details: dict[str, Any] | None = None
+) -> ActionError:
+    """Build the error of a request whose answer was lost: the server may have done its part."""
+    if params.repeatable:
+        return ActionError(message, code=code, details=details, in_doubt=True)
+    return ActionError(
+        message,
+        code=code,
+        retryable=False,
+        hint=f"the server may have done this {params.method}; where it honours Idempotency-Key,"
+        " 'idempotent: true' has it tried again",
+        details={**(details or {}), "in_doubt": True},
+        in_doubt=True,
+    )
+
+
+async def _connected(
+    params: HttpParams, context: ActionContext
+) -> tuple[HttpParams, tuple[str, ...]]:
+    """Give the parameters with the URL and the credentials of their connection, if there is one.
+
+    The second part are the names of the headers that the connection adds.
+    """
     if params.connection is None:
-        return params
+        return params, ()
     url, headers = await authorised(context, params.connection, params.url, params.headers)
     try:
         check_url(url)
     except ValueError as error:
         raise _invalid(f"the url is wrong: {error}") from error
-    return params.model_copy(update={"url": url, "headers": headers})
+    added = tuple(name for name in headers if name not in params.headers)
+    return params.model_copy(update={"url": url, "headers": headers}), added
 
 
-async def _exchange(params: HttpParams, context: ActionContext) -> HttpResult:
+async def _exchange(
+    params: HttpParams, context: ActionContext, credentials: tuple[str, ...]
+) -> HttpResult:
     client = context.services.http
     headers = {name.lower(): text for name, text in params.headers.items()}
     headers["accept-encoding"] = "gzip"
     if params.method in _UNSAFE:
-        key = hashlib.sha256(context.step.key.encode()).hexdigest()
-        headers.setdefault("idempotency-key", key)
+        headers.setdefault("idempotency-key", idempotency_key(context.step.key))
+    # A host that does not answer at all must not look like an answer that was lost.
+    patience = httpx2.Timeout(context.budget, connect=min(_MAX_CONNECT, context.budget * 0.8))
     request = client.build_request(
-        params.method, _with_query(params), headers=headers, timeout=context.budget, **_body(params)
+        params.method, _with_query(params), headers=headers, timeout=patience, **_body(params)
     )
     for hop in range(MAX_REDIRECTS + 1):
         response = await client.exchange(request)
         try:
             follow = params.follow_redirects and not params.expects(response.status_code)
-            if follow and response.status_code in _REDIRECTS and "location" in response.headers:
+            if follow and response.status_code in REDIRECTS and "location" in response.headers:
                 if hop == MAX_REDIRECTS:
                     raise ActionError(
                         f"more than {MAX_REDIRECTS} redirects",
                         code=ErrorCode.HTTP_ERROR,
                         retryable=False,
                     )
-                request = _redirected(client, request, response)
+                request = redirected(client, request, response, credentials)
                 continue
             return await _result(params, response)
         finally:
@@ -220,7 +263,7 @@ async def _exchange(params: HttpParams, context: ActionContext) -> HttpResult:
 async def _result(params: HttpParams, response: httpx2.Response) -> HttpResult:
     status = response.status_code
     if not params.expects(status):
-        raise _unexpected(response, await read_body(response))
+        raise _unexpected(params, response, await read_body(response))
     kept: Any = None
     if params.output != "none":
         body = await read_body(response)
@@ -244,9 +287,9 @@ def _parsed(output: str, response: httpx2.Response, body: Body) -> Any:
     return body.text(response)
 
 
-def _unexpected(response: httpx2.Response, body: Body) -> ActionError:
+def _unexpected(params: HttpParams, response: httpx2.Response, body: Body) -> ActionError:
     status = response.status_code
-    transient = status >= 500 or status in _TRANSIENT
+    transient = is_transient(status) and (params.repeatable or not_begun(status))
     return ActionError(
         f"{response.request.method} {response.request.url.host} answered {status}"
         f" {response.reason_phrase}".rstrip(),
@@ -254,38 +297,8 @@ def _unexpected(response: httpx2.Response, body: Body) -> ActionError:
         retryable=transient,
         retry_after=retry_after(response.headers) if transient else None,
         details={"status": status, "body": body.excerpt(response)},
+        in_doubt=may_have_acted(status),
     )
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Read Retry-After as seconds from now: a number or an HTTP date (RFC 9110, 10.2.3)."""
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:10])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
-
-
-def check_url(text: str) -> httpx2.URL:
-    """Read a URL that a step may name: absolute, http or https, no user in it.
-
-    Raises ValueError. Which addresses may be reached is decided when the connection is made.
-    """
-    try:
-        url = httpx2.URL(text)
-    except (httpx2.InvalidURL, UnicodeError) as error:
-        raise ValueError(f"not a URL: {error}") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError("the URL must begin with http:// or https:// and name a host")
-    if url.userinfo:
-        raise ValueError("the URL must not hold a user or password; use the header Authorization")
-    if "\\" in text or re.search(r"[\s\x00-\x1f\x7f]", text):
-        raise ValueError("the URL must not hold spaces, backslashes or control characters")
-    return url
 
 
 def _with_query(params: HttpParams) -> httpx2.URL:
@@ -313,47 +326,6 @@ def _body(params: HttpParams) -> dict[str, Any]:
     return {}
 
 
-def _redirected(
-    client: GuardedClient, request: httpx2.Request, response: httpx2.Response
-) -> httpx2.Request:
-    """Build the request of the next hop, as RFC 9110 15.4 and browsers do."""
-    try:
-        target = check_url(str(request.url.join(response.headers["location"])))
-    except (ValueError, httpx2.InvalidURL) as error:
-        raise _refused_redirect(f"to a bad URL: {error}") from error
-    if request.url.scheme == "https" and target.scheme != "https":
-        raise _refused_redirect("from https to http")
-    status, method = response.status_code, request.method
-    headers = httpx2.Headers(request.headers)
-    del headers["host"]
-    content: bytes | None = request.content
-    if origin(target) != origin(request.url):
-        for name, text in request.headers.items():
-            # By value too: a secret may stand in any header.
-            if name.lower() in _CREDENTIALS or masked(text) != text:
-                headers.pop(name, None)
-        if status in (307, 308) and _holds_secret(content):
-            raise _refused_redirect("to another origin, of a body with a secret,")
-    if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
-        method, content = "GET", None
-    if content is None or method in ("GET", "HEAD"):
-        content = None
-        for name in ("content-length", "content-type", "transfer-encoding", "idempotency-key"):
-            headers.pop(name, None)
-    return client.build_request(
-        method,
-        target,
-        headers=headers,
-        content=content,
-        timeout=request.extensions["timeout"].get("read"),
-    )
-
-
-def _holds_secret(content: bytes) -> bool:
-    text = content.decode("utf-8", errors="replace")
-    return masked(text) != text
-
-
 def _matches(entry: int | str, status: int) -> bool:
     if isinstance(entry, int):
         return entry == status
@@ -367,12 +339,6 @@ def _matches(entry: int | str, status: int) -> bool:
 
 def _written(value: Scalar) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _refused_redirect(how: str) -> ActionError:
-    return ActionError(
-        f"a redirect {how} is not followed", code=ErrorCode.HTTP_ERROR, retryable=False
-    )
 
 
 def _invalid(message: str) -> ActionError:

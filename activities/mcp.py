@@ -7,9 +7,9 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
 from activities._mcp import Session
+from activities._urls import check_url
 from activities.context import ActionContext
 from activities.errors import ActionError
-from activities.http import check_url
 from activities.http_auth import authorised
 from activities.registry import action
 from schemas.connections import CONNECTION_NAME

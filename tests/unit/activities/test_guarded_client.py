@@ -15,7 +15,7 @@ from activities._ssrf import (
     GuardedBackend,
     TargetPolicy,
 )
-from activities.http import check_url
+from activities._urls import check_url
 from tests.servers.wire import Received, WireServer, client_tls, respond, server_tls
 
 HOSTILE_URLS = [

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from activities._answers import retry_after
 from activities.context import ActionContext
 from activities.errors import ActionError
-from activities.http import HttpParams, http, retry_after
+from activities.http import HttpParams, http
 from activities.services import HttpConfig, Services
 from tests.servers.wire import Handler, Received, WireServer, respond
 
