@@ -6,7 +6,7 @@ about a second of when it can be done.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -14,7 +14,8 @@ import structlog
 from api.failpoints import reach
 from api.looping import loop
 from api.starting import Starter
-from db import admission, events, runs
+from api.tenants import Tenants
+from db import admission, events, run_quotas, runs
 from db.ordering import take_due
 from schemas.errors import ConflictError, NotFoundError, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
@@ -37,12 +38,7 @@ class Outbox:
         self._database = starter.database
         self._gateway = starter.gateway
         self._workspace = starter.workspace
-        self._waiting = False
-
-    @property
-    def pause(self) -> float:
-        """Seconds until the next pass is worth its queries."""
-        return EVERY_WHILE_WAITING if self._waiting else EVERY
+        self.waiting = False
 
     async def forward(self, published: events.Published) -> None:
         """Do at once what an event has left to be done; what fails is due later."""
@@ -57,7 +53,7 @@ class Outbox:
 
         Raises UnavailableError when Temporal or PostgreSQL is away.
         """
-        self._waiting = False
+        self.waiting = False
         if not await self._starter.circuit.closed():
             raise UnavailableError("Temporal is away", retry_after=EVERY)
         done = 0
@@ -71,9 +67,10 @@ class Outbox:
                 ordered = await take_due(session, self._workspace, limit=BATCH)
             if ordered:
                 reach("dispatcher_claim")
-            done += await self.deliver(due) + await self.start(ordered)
-            self._waiting = bool(waiting)
-            if len(due) < BATCH and len(ordered) < BATCH:
+            done += await self.deliver(due.deliveries) + await self.start(ordered)
+            await self._renew(due.full)
+            self.waiting = bool(waiting)
+            if len(due.deliveries) < BATCH and len(ordered) < BATCH:
                 return done
 
     async def admit(self, run_ids: Sequence[str]) -> list[str]:
@@ -116,6 +113,16 @@ class Outbox:
                     for run_id in ended:
                         await events.close_run(session, run_id)
         return len(told)
+
+    async def _renew(self, full: Mapping[str, str]) -> None:
+        """Let runs that have continued as new have what their quotas held up."""
+        for run_id, workflow_id in full.items():
+            found = await self._gateway.describe(workflow_id)
+            if found is None:
+                continue
+            async with self._database.session() as session:
+                if await run_quotas.renew(session, run_id, found.run_id):
+                    await events.release(session, run_id)
 
     async def start(self, run_ids: Sequence[str]) -> int:
         """Start runs that were ordered and admitted; one that cannot start becomes failed."""
@@ -161,6 +168,21 @@ async def _each(items: Sequence[T], work: Callable[[T], Awaitable[None]]) -> Non
         raise
 
 
-async def run_outbox(outbox: Outbox) -> None:
-    """Make pass after pass until cancelled; what is away is tried again next time."""
-    await loop(outbox.once, every=lambda: outbox.pause, failed="outbox_failed")
+async def run_outbox(starter: Starter, tenants: Tenants) -> None:
+    """Make pass after pass over all workspaces until cancelled; what is away comes next time."""
+    waiting = False
+
+    async def once() -> None:
+        nonlocal waiting
+        waiting = False
+
+        async def one(workspace: str) -> None:
+            nonlocal waiting
+            outbox = Outbox(starter.of(workspace))
+            await outbox.once()
+            waiting = waiting or outbox.waiting
+
+        await tenants.each(one, await tenants.busy())
+
+    pause = lambda: EVERY_WHILE_WAITING if waiting else EVERY  # noqa: E731
+    await loop(once, every=pause, failed="outbox_failed")

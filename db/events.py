@@ -10,17 +10,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from db import run_quotas
 from db.base import now
 from db.event_tables import EventDelivery, EventWait, StoredEvent
 from db.event_waits import Interest, as_event, close_run, lock_topic, subscribe
 from db.pages import DEFAULT_PAGE, decode_cursor, encode_cursor, page_size
 from db.triggers import fire
 from schemas.errors import InputError
-from schemas.events import NewEvent
+from schemas.events import NewEvent, data_bytes
 from schemas.run import Event
 
 __all__ = [
     "Delivery",
+    "Due",
     "EventPage",
     "Interest",
     "Published",
@@ -30,11 +32,14 @@ __all__ = [
     "list_page",
     "mark_delivered",
     "publish",
+    "release",
     "subscribe",
 ]
 
 # Who publishes delivers at once; after this time whoever looks first does.
 LEASE = timedelta(seconds=5)
+# How long a delivery is put off whose run has had its share of events.
+PUT_OFF = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,14 @@ class Delivery:
     run_id: str
     workflow_id: str
     event: Event
+
+
+@dataclass(frozen=True)
+class Due:
+    """Deliveries that were taken; `full` maps runs that get none now to their workflow ids."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    full: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,9 +109,8 @@ async def publish(
         stored.matched, stored.started = len(deliveries), len(run_ids)
         session.add(stored)
         await session.flush()
-    return Published(
-        event.id, len(deliveries), len(run_ids), deliveries=deliveries, run_ids=run_ids
-    )
+    granted = (await _within_quota(session, deliveries)).deliveries
+    return Published(event.id, len(deliveries), len(run_ids), deliveries=granted, run_ids=run_ids)
 
 
 async def _again(session: AsyncSession, workspace: str, event: NewEvent) -> Published:
@@ -140,8 +152,43 @@ async def _match(session: AsyncSession, stored: StoredEvent, told: Event) -> lis
     return [Delivery(run_id, workflow_id, told) for run_id, workflow_id in rows]
 
 
-async def claim_due(session: AsyncSession, *, limit: int = 200) -> list[Delivery]:
-    """Take deliveries that are due, the oldest events first; nobody else gets them for `LEASE`."""
+async def _within_quota(session: AsyncSession, deliveries: list[Delivery]) -> Due:
+    """Count deliveries against their runs' quotas, and put off those of runs without any left."""
+    sizes = [(each.run_id, data_bytes(each.event.data)) for each in deliveries]
+    full = await run_quotas.take(session, sizes)
+    if not full:
+        return Due(deliveries)
+    late = [each for each in deliveries if each.run_id in full]
+    places = [(each.event.seq, each.run_id) for each in late]
+    statement = (
+        sa.update(EventDelivery)
+        .where(sa.tuple_(col(EventDelivery.event_seq), col(EventDelivery.run_id)).in_(places))
+        .values(due_at=now() + PUT_OFF)
+        .execution_options(synchronize_session=False)
+    )
+    await session.exec(statement)
+    return Due(
+        [each for each in deliveries if each.run_id not in full],
+        {each.run_id: each.workflow_id for each in late},
+    )
+
+
+async def release(session: AsyncSession, run_id: str) -> None:
+    """Have a run's deliveries that were put off made now."""
+    statement = (
+        sa.update(EventDelivery)
+        .where(col(EventDelivery.run_id) == run_id, col(EventDelivery.delivered_at).is_(None))
+        .values(due_at=now())
+        .execution_options(synchronize_session=False)
+    )
+    await session.exec(statement)
+
+
+async def claim_due(session: AsyncSession, *, limit: int = 200) -> Due:
+    """Take deliveries that are due, the oldest events first; nobody else gets them for `LEASE`.
+
+    Those of runs that have had their share of events are put off.
+    """
     due = (
         sa.select(col(EventDelivery.event_seq), col(EventDelivery.run_id))
         .where(col(EventDelivery.delivered_at).is_(None), col(EventDelivery.due_at) <= now())
@@ -165,12 +212,13 @@ async def claim_due(session: AsyncSession, *, limit: int = 200) -> list[Delivery
     )
     taken = (await (await session.connection()).execute(taking)).all()
     if not taken:
-        return []
+        return Due()
     wanted = select(StoredEvent).where(col(StoredEvent.seq).in_({row[0] for row in taken}))
     events = {event.seq: as_event(event) for event in await session.exec(wanted)}
-    return [
+    found = [
         Delivery(run_id, workflow_id, events[seq]) for seq, run_id, workflow_id in sorted(taken)
     ]
+    return await _within_quota(session, found)
 
 
 async def mark_delivered(session: AsyncSession, deliveries: Sequence[Delivery]) -> None:

@@ -5,10 +5,10 @@ a run whose history is too large. So what comes from outside is counted before i
 new count begins once the run has continued as new.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -29,41 +29,47 @@ class RunQuota(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=now)
 
 
-async def take(
-    session: AsyncSession,
-    workspace: str,
-    run_id: str,
-    *,
-    size: int,
-    execution: str | None = None,
-) -> bool:
-    """Count one event of so many bytes; False where the execution has had its share.
+# An event of a run without a row, which nobody counts, is free.
+_TAKE = f"""
+WITH wanted AS (
+    SELECT runs.id, runs.workspace, sum(asked.size) AS size, count(*) AS events
+    FROM unnest(CAST(:ids AS text[]), CAST(:sizes AS bigint[])) AS asked (id, size)
+    JOIN runs ON runs.id = asked.id GROUP BY runs.id, runs.workspace
+), taken AS (
+    INSERT INTO run_quotas (run_id, workspace, events, bytes, updated_at)
+    SELECT id, workspace, events, size, CAST(:now AS timestamptz) FROM wanted ORDER BY id
+    ON CONFLICT (run_id) DO UPDATE SET events = run_quotas.events + excluded.events,
+        bytes = run_quotas.bytes + excluded.bytes, updated_at = excluded.updated_at
+    WHERE run_quotas.events < {MAX_EVENTS} AND run_quotas.bytes < {MAX_EVENT_BYTES}
+    RETURNING run_id
+)
+SELECT id FROM wanted WHERE id NOT IN (SELECT run_id FROM taken)
+"""  # noqa: S608 - constants
 
-    With `execution` what other executions were sent is forgotten first.
+
+async def take(session: AsyncSession, asked: Sequence[tuple[str, int]]) -> set[str]:
+    """Count one event for each run and size given; gives the runs that have had their share.
+
+    What is asked for one run is granted or refused together, and counted when it is granted. A
+    share is the more by what the last one granted has above it.
     """
-    moment = now()
-    first = insert(RunQuota).values(
-        run_id=run_id,
-        workspace=workspace,
-        execution=execution,
-        events=1,
-        bytes=size,
-        updated_at=moment,
+    if not asked:
+        return set()
+    parameters = {
+        "ids": [run_id for run_id, _ in asked],
+        "sizes": [size for _, size in asked],
+        "now": now(),
+    }
+    connection = await session.connection()
+    return set((await connection.execute(sa.text(_TAKE), parameters)).scalars())
+
+
+async def renew(session: AsyncSession, run_id: str, execution: str) -> bool:
+    """Begin a new count if this is another execution than the one that was counted."""
+    statement = (
+        sa.update(RunQuota)
+        .where(col(RunQuota.run_id) == run_id, col(RunQuota.execution).is_distinct_from(execution))
+        .values(execution=execution, events=0, bytes=0, updated_at=now())
+        .execution_options(synchronize_session=False)
     )
-    new = sa.literal(execution is not None) & col(RunQuota.execution).is_distinct_from(execution)
-    statement = first.on_conflict_do_update(
-        index_elements=["run_id"],
-        set_={
-            "execution": sa.func.coalesce(first.excluded.execution, col(RunQuota.execution)),
-            "events": sa.case((new, 1), else_=col(RunQuota.events) + 1),
-            "bytes": sa.case((new, size), else_=col(RunQuota.bytes) + size),
-            "updated_at": moment,
-        },
-        where=sa.or_(
-            new,
-            sa.and_(
-                col(RunQuota.events) < MAX_EVENTS, col(RunQuota.bytes) + size <= MAX_EVENT_BYTES
-            ),
-        ),
-    ).returning(col(RunQuota.run_id))
-    return (await (await session.connection()).execute(statement)).first() is not None
+    return (await session.exec(statement)).rowcount > 0

@@ -19,6 +19,8 @@ _DYNAMIC_CONFIG = {
     "system.enableActivityEagerExecution": "true",
     "matching.useNewMatcher": "true",
     "matching.enableFairness": "true",
+    # Runs that do not get on are reported after three failures, some 20 s.
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": "3",
 }
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 

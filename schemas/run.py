@@ -11,6 +11,11 @@ from schemas.durations import Duration
 
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 256 * 1024
+# A step's rendered parameters, and a run's output.
+MAX_PARAMS_BYTES = 1024 * 1024
+MAX_RUN_OUTPUT_BYTES = 1024 * 1024
+# What Temporal takes in one payload, less a margin for what encryption adds.
+MAX_CARRIED_BYTES = 2 * 1024 * 1024 - 64 * 1024
 # The state travels through continue-as-new in one payload; Temporal refuses 2 MiB.
 MAX_STATE_BYTES = 1536 * 1024
 # All the results of a loop together.
@@ -20,10 +25,12 @@ MAX_RESULTS_BYTES = 1024 * 1024
 MAX_RUN_DEPTH = 8
 MAX_OPEN_SUB_RUNS = 500
 MAX_MAILBOX = 1000
-# What one execution may be sent from outside, until it continues as new; a run does that once it has
-# had half of it.
+# What one execution may be sent from outside, until it continues as new; a run does that once it
+# has had half of it.
 MAX_EVENTS = 1000
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+# Signals that no step has taken, which travel through continue-as-new with the state.
+MAX_MAILBOX_BYTES = 512 * 1024
 INTERPRETER_TASK_QUEUE = "sojourn"
 # What a run's start says of the interpreter's choices: a run that began with an older one keeps
 # it. 2: http calls with a safe method and a short timeout run inline. 3: for_each takes more than
@@ -35,7 +42,8 @@ INTERPRETER_TASK_QUEUE = "sojourn"
 # step has taken it, also when the step is held again at that very moment; what stands beside or
 # inside a step that fails or is cancelled ends with it, also as the run continues as new. 8: a
 # straight stretch of inline steps is one local activity. 9: a step whose turn has not come (the
-# rate of a connection) waits for it as a timer of the run, which costs no attempt.
+# rate of a connection) waits for it as a timer of the run, which costs no attempt; a run continues
+# as new once it was sent half of its quota; its parameters and its output have limits.
 INLINE_HTTP_REVISION = 2
 BATCHES_REVISION = 3
 SERIAL_REVISION = 4
@@ -46,6 +54,7 @@ ENDINGS_REVISION = 7
 STRETCH_REVISION = 8
 CANCEL_REVISION = 8
 TURNS_REVISION = 9
+QUOTAS_REVISION = 9
 REVISION = 9
 
 

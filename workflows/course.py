@@ -16,7 +16,7 @@ from workflows.walk import run_list
 with workflow.unsafe.imports_passed_through():
     from schemas.definition import walk
     from schemas.events import view
-    from schemas.run import StepStatus
+    from schemas.run import MAX_RUN_OUTPUT_BYTES, StepStatus
 
 
 async def follow(run: Execution) -> Any:
@@ -35,9 +35,16 @@ async def follow(run: Execution) -> Any:
     except StopRun as stop:
         await run.children.join()
         if stop.output is not None or definition.output is None:
-            return stop.output
+            return _checked(run, stop.output)
     # A run without `output` gives nothing: the last step's result is no promise.
-    return run.render(definition.output, frame) if definition.output is not None else None
+    if definition.output is None:
+        return None
+    return _checked(run, run.render(definition.output, frame))
+
+
+def _checked(run: Execution, output: Any) -> Any:
+    run.check_size(output, MAX_RUN_OUTPUT_BYTES, "the values of the run's output")
+    return output
 
 
 async def _towards_goal(run: Execution, frame: Frame) -> None:

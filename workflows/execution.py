@@ -26,9 +26,11 @@ with workflow.unsafe.imports_passed_through():
     from schemas.graph import inside
     from schemas.run import (
         ENDINGS_REVISION,
+        MAX_EVENTS,
         MAX_OUTPUT_BYTES,
         MAX_RESULTS_BYTES,
         MAX_STATE_BYTES,
+        QUOTAS_REVISION,
         RECOVERY_REVISION,
         RunStart,
         RunState,
@@ -64,6 +66,7 @@ class Execution:
         self.children = Children(self)
         self.inbox = Inbox(state)
         self.quiescing = False
+        self._received = 0
         # The task in which steps run one after the other, beside no others.
         self.trunk: asyncio.Task[Any] | None = None
         # Where the trunk stands in a straight list, and the steps after it that have run already.
@@ -187,6 +190,13 @@ class Execution:
         ):
             self.quiescing = True
 
+    def was_sent(self) -> None:
+        """Count what came from outside, and make room for more before the quota is used up."""
+        self.check_history()
+        self._received += 1
+        if self.start.revision >= QUOTAS_REVISION and self._received >= MAX_EVENTS // 2:
+            self.quiescing = True
+
     async def gate(self, *, begun: bool = False) -> None:
         """Stand here before each step: a paused run starts nothing, a long one continues as new.
 
@@ -199,6 +209,12 @@ class Execution:
             raise Quiesce
         if self.state.paused and not begun:
             await self.wait(lambda: not self.state.paused, None, "paused")
+
+    def check_size(self, value: Any, limit: int, what: str) -> None:
+        """Refuse what Temporal would not take later; raises LimitError."""
+        size = _size(value)
+        if size > limit and self.start.revision >= QUOTAS_REVISION:
+            raise LimitError(f"{what} have {size} bytes; the limit is {limit}")
 
     def keep(self, state: StepState) -> None:
         """Count a step's output against what a run may carry; raises LimitError."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -12,7 +11,6 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
@@ -41,6 +39,7 @@ from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
 from schemas.run import (
     INTERPRETER_TASK_QUEUE,
     MAX_MAILBOX,
+    MAX_MAILBOX_BYTES,
     ErrorInfo,
     Event,
     RunStart,
@@ -48,7 +47,9 @@ from schemas.run import (
     RunStatus,
 )
 from workflows.backlog import Backlog, backlogs, fresh_pollers
+from workflows.blockages import Blockages
 from workflows.codec import PayloadRefusedError
+from workflows.described import CLOSED, Closed, Execution, Health
 from workflows.events import RunEvent, translate
 from workflows.opening import converter_for
 from workflows.refusals import RETRY_AFTER, refusal, translated, unreadable
@@ -68,46 +69,6 @@ _MAILBOX_DEADLINE = 0.5
 _QUERY_TRIES = 3
 _FAIRNESS_KEY_BYTES = 64
 _CLOSED_PAGE = 500
-_CLOSED = {
-    WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
-    WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
-    WorkflowExecutionStatus.CANCELED: RunStatus.CANCELLED,
-    WorkflowExecutionStatus.TERMINATED: RunStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT: RunStatus.TIMED_OUT,
-}
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A run as Temporal knows it; an open one is `running`, whatever it waits for.
-
-    `run_id` is of the latest execution, `first_run_id` of the first: they differ once the run has
-    continued as new. `history_length` counts the latest execution's events.
-    """
-
-    status: RunStatus
-    run_id: str
-    first_run_id: str
-    closed_at: datetime | None
-    history_length: int
-
-
-@dataclass(frozen=True)
-class Closed:
-    """A run that visibility shows as closed; a reset may have opened it again since."""
-
-    workflow_id: str
-    status: RunStatus
-    closed_at: datetime
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether Temporal answers, and whether a worker polls the task queue."""
-
-    temporal: bool
-    workers: bool
-    message: str | None = None
 
 
 class Gateway:
@@ -134,6 +95,11 @@ class Gateway:
     def schedules(self) -> Schedules:
         """The schedules in Temporal, under the same deadline."""
         return Schedules(self._client, self._task_queue, self._within)
+
+    @property
+    def blockages(self) -> Blockages:
+        """The runs that do not get on, under the same deadline."""
+        return Blockages(self._client, self._within)
 
     @property
     def task_queue(self) -> str:
@@ -218,7 +184,8 @@ class Gateway:
         found = await self.describe(workflow_id)
         if found is None or found.status.terminal:
             return False  # the signal itself tells what is wrong
-        if found.run_id == found.first_run_id and found.history_length <= MAX_MAILBOX:
+        young = found.run_id == found.first_run_id and found.history_length <= MAX_MAILBOX
+        if young and found.history_bytes <= MAX_MAILBOX_BYTES:
             return False
         try:
             kept = await self._within(
@@ -277,7 +244,7 @@ class Gateway:
             found = await self._within(handle.describe())
         except NotFoundError:
             return None
-        status = RunStatus.RUNNING if found.status is None else _CLOSED.get(found.status)
+        status = RunStatus.RUNNING if found.status is None else CLOSED.get(found.status)
         info = found.raw_description.workflow_execution_info
         return Execution(
             status or RunStatus.RUNNING,
@@ -286,6 +253,8 @@ class Gateway:
             info.first_run_id or found.run_id,
             found.close_time,
             found.history_length,
+            info.history_size_bytes,
+            found.raw_description.pending_workflow_task.attempt,
         )
 
     async def closed_since(self, moment: datetime) -> AsyncIterator[list[Closed]]:
@@ -301,9 +270,9 @@ class Gateway:
         while True:
             await self._within(listing.fetch_next_page())
             yield [
-                Closed(found.id, _CLOSED[found.status], found.close_time)
+                Closed(found.id, CLOSED[found.status], found.close_time)
                 for found in listing.current_page or ()
-                if found.status and found.status in _CLOSED and found.close_time
+                if found.status and found.status in CLOSED and found.close_time
             ]
             if not listing.next_page_token:
                 return

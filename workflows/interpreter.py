@@ -19,10 +19,22 @@ from workflows.tasks import shielded
 from workflows.unwinding import Aborted, Quiesce, RunFailed
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.errors import SojournError
+    from pydantic_core import to_json
+
+    from schemas.errors import LimitError, SojournError
     from schemas.events import EVENT_SIGNAL
     from schemas.operations import Decide, Migrate, Respond, Rewind, SetVars
-    from schemas.run import MAX_MAILBOX, ErrorInfo, Event, RunStart, RunState, RunStatus
+    from schemas.run import (
+        MAX_CARRIED_BYTES,
+        MAX_MAILBOX,
+        MAX_MAILBOX_BYTES,
+        QUOTAS_REVISION,
+        ErrorInfo,
+        Event,
+        RunStart,
+        RunState,
+        RunStatus,
+    )
 
 
 def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
@@ -119,6 +131,7 @@ class Interpreter:
         run = self._run
         await run.recorder.flush()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        _check_carried(start, run.state)
         # Nothing is awaited from here on, so that no signal falls between the two runs.
         migrated = self._operator.migrate_now()
         run.state.generation += 1
@@ -166,14 +179,14 @@ class Interpreter:
     @workflow.signal(name=EVENT_SIGNAL)
     def on_event(self, event: Event) -> None:
         """Keep an event for the steps that wait for it; one that is known already is dropped."""
-        self._run.check_history()
+        self._run.was_sent()
         self._run.inbox.receive(event)
 
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Keep a signal for the `wait` step of its name; beyond the quota it is dropped."""
         state = self._run.state
-        self._run.check_history()
+        self._run.was_sent()
         if self._kept_signals() >= MAX_MAILBOX:
             workflow.logger.warning("mailbox full, signal dropped", extra={"signal": name})
             return
@@ -186,7 +199,13 @@ class Interpreter:
         state.mailbox.setdefault(name, []).append(data)
 
     def _kept_signals(self) -> int:
-        return sum(len(box) for box in self._run.state.mailbox.values())
+        """Give how many signals wait; a mailbox whose bytes are too many counts as full."""
+        mailbox = self._run.state.mailbox
+        count = sum(len(box) for box in mailbox.values())
+        if count < MAX_MAILBOX and self._run.start.revision >= QUOTAS_REVISION:
+            full = count and len(to_json(mailbox)) > MAX_MAILBOX_BYTES
+            return MAX_MAILBOX if full else count
+        return count
 
     @workflow.update
     async def decide(self, order: Decide) -> RunStatus:
@@ -232,6 +251,16 @@ class Interpreter:
     @migrate.validator
     def _may_migrate(self, order: Migrate) -> None:
         self._operator.check_migrate(order)
+
+
+def _check_carried(start: RawValue, state: RunState) -> None:
+    """Refuse to carry on what Temporal would not take: the run would try it for ever."""
+    size = len(start.payload.data) + len(to_json(state))
+    if size > MAX_CARRIED_BYTES:
+        raise LimitError(
+            f"the run's definition, input and state have {size} bytes; a run carries at most"
+            f" {MAX_CARRIED_BYTES}"
+        )
 
 
 def _info(error: SojournError) -> ErrorInfo:

@@ -8,8 +8,10 @@ from api.dependencies import DatabaseDep, GatewayDep, WorkspaceDep
 from api.errors import problem_response, problems
 from api.models.common import RunPath
 from api.models.runs import RunRef, SignalData
+from api.quotas import grant
 from api.routes.run_control import steer
 from schemas.errors import InputError, LimitError
+from schemas.events import data_bytes
 from schemas.run import MAX_OUTPUT_BYTES
 from schemas.validation import check_size
 
@@ -45,6 +47,7 @@ async def signal_run(
     check_size(body.data, MAX_OUTPUT_BYTES, "the signal's data")
 
     async def deliver(workflow_id: str) -> None:
+        await grant(database, gateway, run_id, workflow_id, data_bytes(body.data))
         await gateway.signal(workflow_id, name, body.data)
 
     try:

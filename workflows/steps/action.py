@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.errors import ErrorCode
     from schemas.policies import DEFAULT_TIMEOUT
     from schemas.run import (
+        MAX_PARAMS_BYTES,
         TIMED_RETRIES_REVISION,
         TURNS_REVISION,
         ErrorInfo,
@@ -43,6 +44,7 @@ async def run(run: Execution, step: ActionStep, state: StepState, frame: Frame) 
         params = state.input = ahead.input
     else:
         params = run.render(step.with_, frame) if state.override is None else state.override
+        run.check_size(params, MAX_PARAMS_BYTES, "the rendered parameters")
         state.input = params
         await run.recorder.catch_up()
     while True:

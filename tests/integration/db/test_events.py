@@ -176,7 +176,7 @@ async def test_deliveries_are_due_until_they_are_noted(database: Database, works
 
     async def claim() -> list[events.Delivery]:
         async with database.session() as session:
-            found = await events.claim_due(session)
+            found = (await events.claim_due(session)).deliveries
             return [delivery for delivery in found if delivery.workflow_id in mine]
 
     async def let_time_pass() -> None:
