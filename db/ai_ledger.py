@@ -71,6 +71,7 @@ class AiSpending(SQLModel, table=True):
     """What the budget of a run (`run/{id}`) or of a day (`day/2026-01-31`, UTC) has counted."""
 
     __tablename__ = "ai_spending"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = (sa.Index("ix_ai_spending_updated", "workspace", "updated_at"),)
 
     workspace: str = Field(primary_key=True)
     scope: str = Field(primary_key=True)

@@ -77,6 +77,17 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("ai_cache", "ai_cache", "expires_at", 1, "cached answers, from their expiry on"),
     Subject("ai_results", "ai_results", "expires_at", 1, "answers of steps, from their expiry on"),
     Subject("ai_usage", "ai_usage", "at", None, "tokens and money spent, call by call"),
+    # The counters of budgets: a day's counts until midnight UTC, a run's as long as the run.
+    Subject(
+        "ai_spending",
+        "ai_spending",
+        "updated_at",
+        90,
+        "what budgets of past days, and of runs that are gone, have counted",
+        least=2,
+        only="scope NOT LIKE 'run/%'"
+        " OR NOT EXISTS (SELECT FROM runs WHERE runs.id = substr(ai_spending.scope, 5))",
+    ),
     Subject("dead_letters", "dead_letters", "created_at", 90, "what failed for good"),
     Subject("bulk_jobs", "bulk_jobs", "created_at", 90, "bulk jobs with what became of each item"),
     Subject("audit", "audit_entries", "created_at", 365, "who did what", least=30),

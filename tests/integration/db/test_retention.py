@@ -179,3 +179,43 @@ async def test_pruning_works_in_batches_beside_others_and_stops_in_time(
     )
     assert sum(one.rows["runs"] for one in done) == 300
     assert await count(database, workspace, "runs") == 1500
+
+
+async def test_counters_of_budgets_go_with_their_runs(database: Database, workspace: str) -> None:
+    await fill(database, workspace)
+    tables = SQLModel.metadata.tables
+    old, young = now() - timedelta(days=100), now() - timedelta(hours=1)
+    async with database.session() as session:
+        connection = await session.connection()
+        known = sa.select(tables["runs"].c.id).where(
+            tables["runs"].c.workspace == workspace,
+            tables["runs"].c.finished_at.is_(None),
+        )
+        open_run = (await connection.execute(known)).scalars().first()
+        rows = [
+            {"workspace": workspace, "scope": scope, "cost": 1, "tokens": 1, "updated_at": at}
+            for scope, at in (
+                (f"run/{open_run}", old),
+                ("run/gone", old),
+                ("run/gone-lately", young),
+                ("day/2020-01-31", old),
+                ("day/today", young),
+            )
+        ]
+        await connection.execute(sa.insert(tables["ai_spending"]), rows)
+        usage = {
+            "id": new_id(), "workspace": workspace, "definition": "demo", "run_id": "gone",
+            "budget_run_id": "gone", "step_path": "a", "step_key": "a", "provider": "p",
+            "model": "m", "state": "settled", "input_tokens": 1, "output_tokens": 1,
+            "price_known": True, "held_cost": 0, "held_tokens": 0, "cached": False,
+            "repair": False, "at": old,
+        }  # fmt: skip
+        await connection.execute(sa.insert(tables["ai_usage"]), [usage])
+        due = await retention.count_due(session, workspace)
+    assert due["ai_spending"] == 2
+    assert "ai_usage" not in due  # what was paid is kept, until somebody says for how long
+    async with database.session() as session:
+        await retention.set_policies(session, workspace, {"ai_usage": 30}, actor="somebody")
+    done = await retention.prune(database, workspace, seconds=30)
+    assert (done.rows["ai_spending"], done.rows["ai_usage"]) == (2, 1)
+    assert await count(database, workspace, "ai_spending") == 3
