@@ -180,11 +180,12 @@ async def test_what_is_no_json_is_said(context: ActionContext, source: str) -> N
     ],
 )
 async def test_a_result_that_unfolds_is_counted(context: ActionContext, source: str) -> None:
-    began = time.monotonic()
+    # Of this process: the program's own is bounded by its limits, and others may be busy.
+    began = time.process_time()
     with pytest.raises(ActionError, match="262,144 bytes") as raised:
         await run(context, source)
     assert raised.value.code == ErrorCode.LIMIT_EXCEEDED
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 async def test_prints_are_cut(context: ActionContext) -> None:
