@@ -11,6 +11,7 @@ import typer
 
 import cli_bulk
 import cli_bundles
+import cli_chaos
 import cli_dead_letters
 import cli_logs
 import cli_operators
@@ -31,6 +32,7 @@ app = typer.Typer(
 for _module in (
     cli_testing,
     cli_runs,
+    cli_chaos,
     cli_operators,
     cli_dead_letters,
     cli_bulk,

@@ -17,7 +17,7 @@ from schemas.actions import StepContext
 from schemas.errors import ErrorCode, InputError, NotFoundError, SojournError
 from schemas.markers import names_in, resolved
 from schemas.policies import Retry
-from schemas.run import Lead
+from schemas.run import Event, Lead
 from schemas.stretch import PlannedStep
 from schemas.validation import check_input
 from testing.agents import turn_of
@@ -52,6 +52,7 @@ def _fake(entry: Action, world_of: WorldOf) -> Callable[..., Any]:
 async def _play(entry: Action, world_of: WorldOf, params: Any, context: Any) -> Any:
     step = StepContext.model_validate(context)
     world = world_of(step.run_id)
+    world.key = step.key
     answer = _attempts(entry, world, step, params)
     told, world.outbox = world.outbox, []
     await tell(activity.client(), told)
@@ -152,7 +153,8 @@ def _email(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
         subject, text = rendered.subject, rendered.text
     to = params["to"] if isinstance(params["to"], list) else [params["to"]]
     world.mails.append(Mail(path, to, subject, params.get("template"), params["data"], text))
-    digest = hashlib.sha256(f"{path}{len(world.mails)}".encode()).hexdigest()[:16]
+    number, _ = world.effect()
+    digest = hashlib.sha256(f"{path}{number}".encode()).hexdigest()[:16]
     usual = {
         "message_id": f"<{digest}@test>",
         "to": to,
@@ -181,11 +183,13 @@ def _lead(world: World, _path: str, params: dict[str, Any], given: Any) -> Any:
 
 
 def _emit(world: World, path: str, params: dict[str, Any], given: Any) -> Any:
-    told = world.publish(params["type"], params["key"], params["data"], world.began)
-    world.emitted.append(world.events[-1])
-    world.outbox += told
-    identity = f"{path}-{len(world.emitted)}"
-    usual = {"id": identity, "matched": len(told), "started": 0, "duplicate": False}
+    number, known = world.effect()
+    told: list[tuple[str, Event]] = []
+    if not known:
+        told = world.publish(params["type"], params["key"], params["data"], world.began)
+        world.emitted.append(world.events[-1])
+        world.outbox += told
+    usual = {"id": f"{path}-{number}", "matched": len(told), "started": 0, "duplicate": known}
     return _over(usual, given)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,16 +41,29 @@ REAL_SECONDS = 20.0
 # While tasks are under way the server's clock goes at the pace of real time, else it jumps: after
 # so much virtual time the run has come to rest.
 _SETTLE = timedelta(seconds=1)
+# How often a run is asked for its state, and for how long each time but the last.
+_QUESTIONS = 3
+_PATIENCE = timedelta(seconds=5)
 
 
 class Bench:
     """Runs cases; at most one at a time."""
 
-    def __init__(self, environment: WorkflowEnvironment, registry: Registry) -> None:
+    def __init__(
+        self,
+        environment: WorkflowEnvironment,
+        registry: Registry,
+        *,
+        task_timeout: timedelta | None = None,
+    ) -> None:
         """Run on this server, with fakes of these actions.
 
-        Once `broken` its clock may stand still, and a new bench is needed.
+        Once `broken` its clock may stand still, and a new bench is needed. `task_timeout` is the
+        real time after which a dead worker's workflow task is given to another.
         """
+        self._task_timeout = task_timeout
+        # Whoever lets workers die says here when one is there to answer.
+        self.ready: Callable[[], Awaitable[None]] = _at_once
         self._environment = environment
         self._registry = registry
         self._timeouts = action_timeouts(registry)
@@ -63,18 +76,21 @@ class Bench:
         """Start server and worker; raises NoServerError."""
         async with time_skipping() as environment:
             bench = cls(environment, registry)
-            fakes = [
-                *actions.build(registry, lambda _: bench.world()),
-                *verdicts.build(bench.world, bench.hold),
-            ]
             async with build_worker(
                 environment.client,
-                fakes,
+                bench.fakes(),
                 task_queue=QUEUE,
                 sandboxed=False,
                 graceful_shutdown=timedelta(seconds=1),
             ):
                 yield bench
+
+    def fakes(self) -> list[Callable[..., Any]]:
+        """Give the activities that a worker needs, over the world of the case that runs."""
+        return [
+            *actions.build(self._registry, lambda _: self.world()),
+            *verdicts.build(self.world, self.hold),
+        ]
 
     def world(self) -> World:
         """Give the world of the case that runs."""
@@ -141,7 +157,7 @@ class Bench:
             revision=REVISION,
         )
         handle = await self._start(start)
-        course = _Course(self._environment, world, handle)
+        course = _Course(self._environment, world, handle, self.ready)
         try:
             async with asyncio.timeout(real_seconds):
                 await course.follow(deliveries(case, self._environment.client))
@@ -174,6 +190,7 @@ class Bench:
             id=start.workflow_id,
             task_queue=QUEUE,
             execution_timeout=start.definition.limits.run_timeout,
+            task_timeout=self._task_timeout,
         )
 
 
@@ -195,6 +212,10 @@ def inlined(definition: Definition) -> Definition:
     return copy
 
 
+async def _at_once() -> None:
+    """Wait for nothing: the worker is this process's own."""
+
+
 def _minutes(clock: str) -> int:
     hours, minutes = clock.split(":")
     return int(hours) * 60 + int(minutes)
@@ -204,8 +225,13 @@ class _Course:
     """One run of a case from its start to its end."""
 
     def __init__(
-        self, environment: WorkflowEnvironment, world: World, handle: WorkflowHandle[Any, Any]
+        self,
+        environment: WorkflowEnvironment,
+        world: World,
+        handle: WorkflowHandle[Any, Any],
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
+        self._ready = ready
         self._environment = environment
         self._world = world
         self._handle = handle
@@ -252,14 +278,25 @@ class _Course:
         """True when the run waits and no timer of its own will ever wake it."""
         if not self._world.held:
             return False
-        await self._handle.query("state", result_type=RunState)
+        await self._state()
         await asyncio.sleep(0.01)
         return self._world.held
+
+    async def _state(self) -> RunState:
+        """Ask the run; the server never gives a question again that a dying worker has taken."""
+        for _ in range(_QUESTIONS - 1):
+            await self._ready()
+            with suppress(RPCError):
+                return await self._handle.query(
+                    "state", result_type=RunState, rpc_timeout=_PATIENCE
+                )
+        await self._ready()
+        return await self._handle.query("state", result_type=RunState)
 
     async def outcome(self) -> Outcome:
         """Read how it ended; a run that is open is ended."""
         world = self._world
-        state = await self._handle.query("state", result_type=RunState)
+        state = await self._state()
         description = await self._handle.describe()
         if description.close_time is None:
             with suppress(RPCError):

@@ -33,7 +33,7 @@ def find_server() -> str:
     return found
 
 
-def _quiet() -> Runtime:
+def quiet() -> Runtime:
     """Give a runtime that says errors only: it would warn of what this server lacks."""
     logging = LoggingConfig(filter="ERROR")
     return Runtime(telemetry=TelemetryConfig(logging=logging))
@@ -45,7 +45,7 @@ async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     program = find_server()
     try:
         environment = await WorkflowEnvironment.start_time_skipping(
-            test_server_existing_path=program, data_converter=DATA_CONVERTER, runtime=_quiet()
+            test_server_existing_path=program, data_converter=DATA_CONVERTER, runtime=quiet()
         )
     except RuntimeError as error:
         raise NoServerError(f"the time-skipping server does not start: {error}") from error

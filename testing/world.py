@@ -51,7 +51,7 @@ class Subscription:
 
 @dataclass
 class World:
-    """One case's world; times are virtual."""
+    """One case's world; times are virtual. `key` is the key of the step that calls."""
 
     definition: Definition
     case: Case
@@ -75,6 +75,8 @@ class World:
     stuck: bool = False
     final: bool = False
     held: bool = False
+    key: str = ""
+    effects: dict[str, int] = field(default_factory=dict)
     _calls: Counter[str] = field(default_factory=Counter)
     _by_id: dict[str, StepBase] = field(default_factory=dict)
 
@@ -89,6 +91,14 @@ class World:
     def step(self, path: str) -> StepBase | None:
         """Give the step at a path; None for one that the definition has not."""
         return self._by_id.get(step_id(path))
+
+    def effect(self) -> tuple[int, bool]:
+        """Give the number of the effect of the step that calls, and whether it had one before.
+
+        A step has one key over all its attempts; whoever is called twice with it knows that.
+        """
+        known = self.key in self.effects
+        return self.effects.setdefault(self.key, len(self.effects) + 1), known
 
     def next_attempt(self, path: str) -> Attempt | None:
         """Give what the case answers to the next call of a step; its last answer is repeated."""
