@@ -1,26 +1,30 @@
 """The API process: HTTP over the database and Temporal, and the reconciler."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from temporalio.client import Client
 
+from activities.functions import Functions
 from activities.probing import Prober
 from activities.registry import Registry, load
 from api.app import create_app
 from api.bulk_jobs import BulkDesk, run_bulk_jobs
 from api.config import ApiConfig
-from api.outbox import Outbox, run_outbox
+from api.outbox import run_outbox
 from api.reconciler import run_reconciler
 from api.rolling import run_rolling
-from api.schedules import Scheduler, run_scheduler
+from api.schedules import run_scheduler
 from api.starting import Starter
+from api.tenants import Tenants
+from db import tenancy
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
+from schemas.actions import ParameterCheck, ParameterFault
 from settings import Settings, SettingsError
 from settings_ai import reveal
 from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
@@ -41,6 +45,7 @@ async def connect_lazily(settings: Settings, telemetry: Telemetry) -> Client:
         tls=settings.tls,
         lazy=True,
         runtime=telemetry.runtime,
+        codec=settings.payload_codec,
     )
 
 
@@ -60,15 +65,20 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        outbox = Outbox(Starter(database, gateway, config, registry, app.state.circuit))
+        starter = Starter(database, gateway, config, registry, app.state.circuit)
+        tenants = Tenants(database, config.workspace)
         desk = BulkDesk(database, gateway, registry, config.workspace)
-        loops = [
-            asyncio.create_task(run_reconciler(database, gateway, every=settings.reconcile_every)),
-            asyncio.create_task(run_outbox(outbox)),
-            asyncio.create_task(run_rolling(database, config.workspace)),
-            asyncio.create_task(run_bulk_jobs(desk)),
-            asyncio.create_task(run_scheduler(Scheduler(database, gateway, config.workspace))),
-        ]
+        # They look after every workspace; most of them enter one after the other.
+        with tenancy.system():
+            loops = [
+                asyncio.create_task(
+                    run_reconciler(database, gateway, every=settings.reconcile_every)
+                ),
+                asyncio.create_task(run_outbox(starter, tenants)),
+                asyncio.create_task(run_rolling(database, tenants)),
+                asyncio.create_task(run_bulk_jobs(desk, tenants)),
+                asyncio.create_task(run_scheduler(database, gateway, tenants)),
+            ]
         yield
         for loop in loops:
             loop.cancel()
@@ -78,7 +88,7 @@ def build_app(
 
     services = settings.services(database)
     functions = services.functions
-    registry = load({"function": partial(functions.find_faults, settings.workspace)})
+    registry = load({"function": _of_caller(functions, settings.workspace)})
     config = ApiConfig(
         api_key=key,
         workspace=settings.workspace,
@@ -105,6 +115,16 @@ def build_app(
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app
+
+
+def _of_caller(functions: Functions, home: str) -> ParameterCheck:
+    """Check function steps against what the workspace at hand may call."""
+
+    def check(params: Mapping[str, Any]) -> Iterator[ParameterFault]:
+        here = tenancy.current()
+        return functions.find_faults(home if here in (None, tenancy.EVERY) else here, params)
+
+    return check
 
 
 def _simulator(registry: Registry) -> Simulator | None:

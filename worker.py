@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from activities import ai
 from activities.mail_polling import MailPoller
 from activities.registry import load
+from db import tenancy, workspaces
 from db.engine import Database
 from process import QuietServer, main_of, stop_on_signals
 from schemas.errors import SojournError
@@ -144,27 +145,44 @@ async def serve(settings: Settings) -> None:
 
 
 async def poll_mail(settings: Settings) -> None:
-    """Read the workspace's mailboxes again and again until told to stop; Temporal is not needed.
+    """Read the mailboxes of all workspaces until told to stop; Temporal is not needed.
 
     Runs that wait for a reply are told by the API process.
     """
     stop = asyncio.Event()
     stop_on_signals(stop)
     database = settings.database()
+    try:
+        await read_mailboxes(settings, database, stop)
+    finally:
+        await database.close()
+
+
+async def read_mailboxes(settings: Settings, database: Database, stop: asyncio.Event) -> None:
+    """Read the mailboxes of all workspaces, again and again until `stop` is set."""
     services = settings.services(database)
-    poller = MailPoller(database, services.vault, settings.workspace, targets=services.mail_targets)
+    vault, targets = services.vault, services.mail_targets
     stopping = asyncio.create_task(stop.wait())
-    _log.info("mail poller reads the mailboxes of %r", settings.workspace)
+    _log.info("mail poller reads the mailboxes of all workspaces")
     try:
         while not stop.is_set():
             try:
-                await poller.once()
+                with tenancy.system():
+                    async with database.session() as session:
+                        names = await workspaces.names(session, settings.workspace)
             except (SojournError, SQLAlchemyError, OSError) as error:
                 _log.warning("mailboxes are read later: %s", error)
+                names = []
+            for name in names:
+                try:
+                    with tenancy.scope(name):
+                        await MailPoller(database, vault, name, targets=targets).once()
+                except (SojournError, SQLAlchemyError, OSError) as error:
+                    _log.warning("mailboxes of %r are read later: %s", name, error)
             await asyncio.wait({stopping}, timeout=settings.mail_poll_every)
     finally:
         stopping.cancel()
-        await database.close()
+        await services.aclose()
 
 
 def poller_main() -> None:

@@ -15,10 +15,12 @@ from api.content import refuse_unstorable
 from api.correlation import CorrelationMiddleware
 from api.errors import add_error_handlers
 from api.guard import GuardMiddleware
+from api.headers import HeadersMiddleware
 from api.openapi import TAGS, describe
 from api.queue_gauges import QueueGauges
 from api.routes import api_router, process_router
 from api.simulation import Simulator
+from api.tenants import Tenants
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
@@ -52,7 +54,7 @@ def create_app(
         summary="Durable workflows written as data.",
         version="1",
         openapi_url="/api/v1/openapi.json",
-        docs_url="/api/v1/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: route.name,
@@ -65,7 +67,7 @@ def create_app(
     app.state.database = database
     app.state.gateway = gateway
     app.state.circuit = Circuit(gateway)
-    app.state.queue_gauges = QueueGauges(database, gateway, config.workspace)
+    app.state.queue_gauges = QueueGauges(database, gateway, Tenants(database, config.workspace))
     app.state.catalogue = catalogue
     app.state.config = config
     app.state.simulator = simulator
@@ -82,5 +84,6 @@ def create_app(
         max_body_bytes=config.max_body_bytes,
         larger={"/api/v1/import": max(MAX_BYTES, config.max_body_bytes)},
     )
+    app.add_middleware(HeadersMiddleware, secure=(config.public_url or "").startswith("https://"))
     app.add_middleware(CorrelationMiddleware)
     return app

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from api.looping import loop
 from api.migrating import judge
 from api.models.bulk import BulkOrder, BulkOutlook, BulkPreview, LetterFilter, RunFilter
+from api.tenants import Tenants
 from db import bulk, dead_letters, definitions, redriving, runs
 from db.bulk_tables import BulkJob
 from db.dead_letter_table import LetterState
@@ -197,6 +198,10 @@ def _blocked(identity: str, error: SojournError) -> BulkOutlook:
     return BulkOutlook(id=identity, fit=Fit.BLOCKED, reasons=[error.message])
 
 
-async def run_bulk_jobs(desk: BulkDesk) -> None:
-    """Start what nobody has started, again and again until cancelled."""
-    await loop(desk.start_due, every=_EVERY, failed="bulk_start_failed")
+async def run_bulk_jobs(desk: BulkDesk, tenants: Tenants) -> None:
+    """Start what nobody has started in any workspace, again and again until cancelled."""
+
+    async def one(workspace: str) -> None:
+        await replace(desk, workspace=workspace).start_due()
+
+    await loop(lambda: tenants.each(one), every=_EVERY, failed="bulk_start_failed")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from api.tenants import Tenants
 from db.engine import Database
 from db.queue_counts import QueueCounts, queue_counts
 from schemas.errors import SojournError
@@ -20,13 +21,13 @@ _log = structlog.get_logger(__name__)
 
 
 class QueueGauges:
-    """The gauges of one workspace and one task queue."""
+    """The gauges of all workspaces and one task queue."""
 
-    def __init__(self, database: Database, gateway: Gateway, workspace: str) -> None:
+    def __init__(self, database: Database, gateway: Gateway, tenants: Tenants) -> None:
         """Read nothing yet."""
         self._database = database
         self._gateway = gateway
-        self._workspace = workspace
+        self._tenants = tenants
         self._lock = asyncio.Lock()
         self._text = b""
         self._until = 0.0
@@ -40,13 +41,19 @@ class QueueGauges:
                 self._until = time.monotonic() + KEPT
             return self._text
 
-    async def _counts(self) -> list[QueueCounts]:
+    async def _counts(self) -> dict[str, list[QueueCounts]]:
+        counts: dict[str, list[QueueCounts]] = {}
+
+        async def one(workspace: str) -> None:
+            async with self._database.session() as session:
+                counts[workspace] = await queue_counts(session, workspace)
+
         try:
-            async with asyncio.timeout(PATIENCE), self._database.session() as session:
-                return await queue_counts(session, self._workspace)
+            async with asyncio.timeout(PATIENCE):
+                await self._tenants.each(one)
         except (TimeoutError, SojournError) as error:
             _log.warning("queues_not_counted", error=type(error).__name__)
-            return []
+        return counts
 
     async def _backlogs(self) -> list[Backlog]:
         try:
@@ -57,19 +64,20 @@ class QueueGauges:
             return []
 
 
-def _text(counts: list[QueueCounts], backlogs: list[Backlog], task_queue: str) -> bytes:
+def _text(counts: dict[str, list[QueueCounts]], backlogs: list[Backlog], task_queue: str) -> bytes:
     registry = CollectorRegistry()
     runs = Gauge(
         "sojourn_queue_runs",
         "Runs that are in a state now; failed ones of the last 24 hours.",
-        ["definition", "state"],
+        ["workspace", "definition", "state"],
         registry=registry,
     )
-    for each in counts:
-        states = asdict(each)
-        name = states.pop("definition")
-        for state, number in states.items():
-            runs.labels(name, state).set(number)
+    for workspace, every in counts.items():
+        for each in every:
+            states = asdict(each)
+            name = states.pop("definition")
+            for state, number in states.items():
+                runs.labels(workspace, name, state).set(number)
     labels = ["task_queue", "kind"]
     gauges = {
         "tasks": Gauge(

@@ -3,6 +3,7 @@
 import structlog
 
 from api.looping import loop
+from api.tenants import Tenants
 from db.analytics_days import roll
 from db.engine import Database
 
@@ -11,12 +12,13 @@ EVERY = 1800.0
 _log = structlog.get_logger(__name__)
 
 
-async def run_rolling(database: Database, workspace: str, *, every: float = EVERY) -> None:
+async def run_rolling(database: Database, tenants: Tenants, *, every: float = EVERY) -> None:
     """Compute the days that are due every `every` seconds until cancelled."""
 
-    async def once() -> None:
+    async def one(workspace: str) -> None:
         done = await roll(database, workspace)
         if done.days:
-            _log.info("days_counted", days=len(done.days), last=done.days[-1].isoformat())
+            last = done.days[-1].isoformat()
+            _log.info("days_counted", workspace=workspace, days=len(done.days), last=last)
 
-    await loop(once, every=every, failed="days_not_counted")
+    await loop(lambda: tenants.each(one), every=every, failed="days_not_counted")

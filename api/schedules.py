@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 
 from api.looping import loop
+from api.tenants import Tenants
 from db import schedule_table, schedules, triggers
 from db.base import now
 from db.engine import Database
@@ -133,6 +134,18 @@ class Scheduler:
             await self._schedules.delete(identity)
 
 
-async def run_scheduler(scheduler: Scheduler, *, every: float = EVERY) -> None:
-    """Make a pass every `every` seconds until cancelled; what is away is tried again next time."""
-    await loop(scheduler.once, every=every, failed="schedules_failed")
+async def run_scheduler(
+    database: Database, gateway: Gateway, tenants: Tenants, *, every: float = EVERY
+) -> None:
+    """Make a pass over all workspaces every `every` seconds until cancelled.
+
+    What is away is tried again next time.
+    """
+    schedulers: dict[str, Scheduler] = {}
+
+    async def one(workspace: str) -> None:
+        if workspace not in schedulers:
+            schedulers[workspace] = Scheduler(database, gateway, workspace)
+        await schedulers[workspace].once()
+
+    await loop(lambda: tenants.each(one), every=every, failed="schedules_failed")

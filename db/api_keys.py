@@ -45,7 +45,7 @@ class ApiKey(SQLModel, table=True):
     name: str
     secret_hash: str
     last4: str
-    role: Role = Field(sa_type=enum_type(Role))  # pyright: ignore[reportArgumentType]
+    role: Role = Field(sa_type=enum_type(Role))
     scopes: list[str] = Field(default_factory=list, sa_type=JSON_TEXT)
     grants: dict[str, str] = Field(default_factory=dict, sa_type=JSON_TEXT)
     created_by: str

@@ -20,7 +20,7 @@ class Member(SQLModel, table=True):
 
     workspace: str = Field(primary_key=True)
     subject: str = Field(primary_key=True, index=True)
-    role: Role = Field(sa_type=enum_type(Role))  # pyright: ignore[reportArgumentType]
+    role: Role = Field(sa_type=enum_type(Role))
     grants: dict[str, str] = Field(default_factory=dict, sa_type=JSON_TEXT)
     created_by: str
     created_at: datetime = Field(default_factory=now)

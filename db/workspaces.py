@@ -12,7 +12,7 @@ from db.api_keys import ApiKey
 from db.base import now
 from db.definitions import Definition
 from db.members import Member
-from db.run_table import Run
+from db.run_table import DUE_SQL, WAITING_SQL, Run
 from schemas.errors import ConflictError, NotFoundError
 
 
@@ -72,6 +72,24 @@ async def delete(session: AsyncSession, name: str) -> None:
     for table in (ApiKey, Member):
         await session.exec(sa.delete(table).where(col(table.workspace) == name))
     await session.delete(found)
+
+
+_BUSY = sa.text(f"""
+SELECT name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS every(name, place)
+WHERE EXISTS (SELECT FROM runs WHERE workspace = name AND {DUE_SQL.text} AND due_at <= :now)
+    OR EXISTS (SELECT FROM runs WHERE workspace = name AND {WAITING_SQL.text})
+    OR EXISTS (
+        SELECT FROM event_deliveries
+        WHERE workspace = name AND delivered_at IS NULL AND due_at <= :now
+    )
+ORDER BY place
+""")  # noqa: S608 - constants
+
+
+async def busy(session: AsyncSession, names: Sequence[str]) -> list[str]:
+    """Name those workspaces for which an event or a start is left to be delivered."""
+    given = {"names": list(names), "now": now()}
+    return list((await (await session.connection()).execute(_BUSY, given)).scalars())
 
 
 async def names(session: AsyncSession, home: str) -> list[str]:

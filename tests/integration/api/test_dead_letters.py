@@ -14,6 +14,7 @@ from api.circuit import Circuit
 from api.config import ApiConfig
 from api.outbox import Outbox, run_outbox
 from api.starting import Starter
+from api.tenants import Tenants
 from db import parked_sends
 from db.audit import AuditEntry
 from db.dead_letter_table import DeadLetter
@@ -56,7 +57,7 @@ async def outbox(
     """The API process's loop, running."""
     starter = Starter(database, gateway, ApiConfig(api_key=API_KEY), catalogue, Circuit(gateway))
     found = Outbox(starter)
-    task = asyncio.create_task(run_outbox(found))
+    task = asyncio.create_task(run_outbox(starter, Tenants(database, "default")))
     yield found
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -137,7 +137,7 @@ async def test_queues_equal_a_count_by_hand(
     }
     for name, counts in expected.items():
         for state, count in counts.items():
-            assert samples["sojourn_queue_runs", name, state] == count
+            assert samples["sojourn_queue_runs", name, state, workspace] == count
     assert samples["sojourn_task_queue_backlog", "workflow", queue] == 3
     assert samples["sojourn_task_queue_pollers", "workflow", queue] == 0
     for number in range(3):

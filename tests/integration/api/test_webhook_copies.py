@@ -15,8 +15,9 @@ from temporalio.worker import Worker
 
 from api.circuit import Circuit
 from api.config import ApiConfig
-from api.outbox import Outbox, run_outbox
+from api.outbox import run_outbox
 from api.starting import Starter
+from api.tenants import Tenants
 from db import secrets
 from db.base import now
 from db.engine import Database
@@ -42,8 +43,8 @@ async def dispatching(
 ) -> AsyncIterator[None]:
     """The API process's loop meanwhile, for what a busy machine has left undone."""
     config = ApiConfig(api_key=API_KEY)
-    outbox = Outbox(Starter(database, gateway, config, catalogue, Circuit(gateway)))
-    running = asyncio.create_task(run_outbox(outbox))
+    starter = Starter(database, gateway, config, catalogue, Circuit(gateway))
+    running = asyncio.create_task(run_outbox(starter, Tenants(database, "default")))
     yield
     running.cancel()
     with suppress(asyncio.CancelledError):
