@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
 	printf '    %d ms\n' $$(( ($$(date +%s%N) - start) / 1000000 )); exit $$code
 
-.PHONY: help setup dev test check tests format migration bench chaos chromium
+.PHONY: help setup dev test check tests format migration bench chaos sbom chromium
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ check: $(if $(filter $(BIN)/uv,$(UV)),$(BIN)/uv)
 	$(call timed,$(BIN)/lint-imports --no-cache)
 	$(call timed,$(BIN)/deptry .)
 	$(call timed,$(BIN)/python -m dev.migrations)
+	$(call timed,$(BIN)/python -m dev.supply)
 	$(call timed,$(MAKE) chromium)
 
 tests: ## Run the tests alone, after `make setup` (ARGS='-k journey')
@@ -59,6 +60,9 @@ bench: setup ## Measure Sojourn beside a hand-written Temporal workflow
 
 chaos: setup ## Kill workers and servers for minutes (SOJOURN_CHAOS_SEED=7 for other moments)
 	SOJOURN_CHAOS=1 $(BIN)/pytest -o log_cli=true --log-cli-level=WARNING $(ARGS)
+
+sbom: setup ## Write what an installation holds to sbom.json (CycloneDX)
+	$(UV) export --quiet --locked --no-dev --all-extras --format cyclonedx1.5 --preview-features sbom-export --output-file sbom.json
 
 # Browser tests need a Chromium: on a Debian machine where we are root it is installed.
 chromium:

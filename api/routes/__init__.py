@@ -7,11 +7,13 @@ from api.routes import (
     ai,
     analytics,
     approvals,
+    artifacts,
     bulk,
     bundles,
     connections,
     dead_letters,
     definitions,
+    docs,
     events,
     forms,
     gallery,
@@ -65,6 +67,7 @@ for _module in (
     dead_letters,
     bulk,
     run_events,
+    artifacts,
     logs,
     forms,
     submissions,
@@ -79,6 +82,7 @@ for _module in (
     schema,
     simulation,
     actions,
+    docs,
 ):
     api_router.include_router(_module.router)
 

@@ -8,29 +8,15 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 from temporalio.worker import Worker
 
 from db.engine import Database
 from dev.examples import publish_examples
 from dev.mailbox import Mailbox
 from schemas.run import RunStatus
+from tests.browser.conftest import PATIENCE
 from tests.kit.journey import Journey, submit
-
-# In milliseconds: a shared machine may be slow, and a test that passes waits for nothing.
-PATIENCE = 60_000
-
-
-@pytest.fixture(scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    async with async_playwright() as playwright:
-        # The sandbox of Chromium does not start for root.
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture

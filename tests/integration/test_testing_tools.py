@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
 from temporalio.worker import Worker
@@ -26,6 +25,7 @@ from testing.replaying import recorded_case, replay
 from testing.simulator import Simulator
 from testing.story import following, tell
 from tests.conftest import API_KEY
+from tests.kit.serving import served
 from workflows.gateway import Gateway
 
 KEY = {"Authorization": "Bearer key-0123456789"}
@@ -192,16 +192,8 @@ async def test_runs_are_explained_and_replayed(
 @pytest.fixture
 async def address(app: FastAPI) -> AsyncIterator[str]:
     """The address of the served API."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
-    )
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(60):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    async with served(app) as address:
+        yield address
 
 
 async def test_the_commands_ask_a_running_sojourn(

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 from temporalio.worker import Worker
 from typer.testing import CliRunner, Result
 
 from cli import app as command
+from tests.kit.serving import served
 
 API_KEY = "test-key-0123456789"
 Sojourn = Callable[..., Awaitable[Result]]
@@ -21,16 +21,8 @@ Sojourn = Callable[..., Awaitable[Result]]
 @pytest.fixture(scope="session")
 async def address(app: FastAPI, worker: Worker) -> AsyncIterator[str]:
     """The address of the suite's API, served on loopback."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
-    )
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(60):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    async with served(app) as address:
+        yield address
 
 
 @pytest.fixture
