@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from activities._client import BEGUN
 from activities.errors import ActionError
 from activities.mail_provider import Delivery
 from activities.vault import Connection
@@ -44,28 +45,37 @@ class GmailProvider:
     ) -> Delivery:
         """Upload the message to `users.messages.send`; a token that is refused is renewed once."""
         raw = _with_bcc(message, recipients)
+        uploads: list[httpx2.Request] = []
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._upload(raw)
+                answer = await self._upload(raw, uploads)
                 if answer.status_code == 401:
                     self._token = None
-                    answer = await self._upload(raw)
+                    uploads.clear()
+                    answer = await self._upload(raw, uploads)
         except (TimeoutError, httpx2.TimeoutException) as error:
-            raise ActionError("Gmail took too long", code=ErrorCode.STEP_TIMEOUT) from error
+            raise ActionError(
+                "Gmail took too long", code=ErrorCode.STEP_TIMEOUT, in_doubt=_begun(uploads)
+            ) from error
         except httpx2.HTTPError as error:
-            raise ActionError(f"Gmail cannot be reached: {type(error).__name__}") from error
+            raise ActionError(
+                f"Gmail cannot be reached: {type(error).__name__}", in_doubt=_begun(uploads)
+            ) from error
         if answer.is_error:
             raise _refusal(answer)
         identity = _json(answer).get("id")
         return Delivery(response=f"Gmail {answer.status_code}", provider_id=identity)
 
-    async def _upload(self, raw: bytes) -> httpx2.Response:
+    async def _upload(self, raw: bytes, uploads: list[httpx2.Request]) -> httpx2.Response:
         token = await self.token()
-        return await self._client.post(
+        request = self._client.build_request(
+            "POST",
             self._config.api_url.rstrip("/") + _SEND,
             content=raw,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "message/rfc822"},
         )
+        uploads.append(request)
+        return await self._client.send(request)
 
     async def token(self) -> str:
         """Give an access token, asking for one if none is kept; raises ActionError."""
@@ -129,6 +139,10 @@ class GmailProvider:
         return jwt.encode(signer, claims).decode()
 
 
+def _begun(uploads: list[httpx2.Request]) -> bool:
+    return any(request.extensions.get(BEGUN, False) for request in uploads)
+
+
 def _with_bcc(message: EmailMessage, recipients: Sequence[str]) -> bytes:
     """Give the message with a Bcc header, which Gmail reads and removes, where one is needed."""
     named = {
@@ -178,6 +192,8 @@ def _refusal(answer: httpx2.Response) -> ActionError:
         code=ErrorCode.EMAIL_REJECTED,
         retryable=status >= 500,
         details={"status": status},
+        # 503 says that nothing was done.
+        in_doubt=status >= 500 and status != 503,
     )
 
 

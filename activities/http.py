@@ -8,6 +8,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from activities._answers import is_transient, may_have_acted, not_begun, not_sent, retry_after
+from activities._client import BEGUN
 from activities._effects import idempotency_key
 from activities._reading import Body, parse_json, read_body
 from activities._redirects import MAX_REDIRECTS, REDIRECTS, redirected
@@ -17,7 +18,7 @@ from activities.errors import ActionError
 from activities.http_auth import authorised
 from activities.registry import action
 from schemas.connections import CONNECTION_NAME
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, SojournError
 
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Of those, what a server may do twice when it is asked twice (RFC 9110, 9.2.2).
@@ -162,19 +163,44 @@ class HttpResult(BaseModel):
     url: str = Field(description="the address that answered, after redirects")
 
 
-@action("http", cancellable=True)
+class _Course:
+    """How far an exchange has come: the request that was sent last, and whether others were."""
+
+    request: httpx2.Request | None = None
+    redirected = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the other side may have done what it was asked."""
+        return self.redirected or (
+            self.request is not None and self.request.extensions.get(BEGUN, False)
+        )
+
+
+@action("http", cancellable=True, ledger="common")
 async def http(params: HttpParams, context: ActionContext) -> HttpResult:
     """Send one HTTP request and keep its answer.
 
     POST, PUT, PATCH and DELETE carry an `Idempotency-Key` made from the step key, the same over
     all attempts. Raises HTTP_ERROR (retryable for 5xx, 408, 425, 429 and lost connections; a POST
     or PATCH that is not idempotent only where the server has not begun it), FORBIDDEN for a target
-    that is not public, LIMIT_EXCEEDED for an answer too large, STEP_TIMEOUT.
+    that is not public, LIMIT_EXCEEDED for an answer too large, STEP_TIMEOUT. An error is `in_doubt`
+    once the request was begun, unless the answer tells that nothing was done.
     """
+    course = _Course()
+    try:
+        return await _bounded(params, context, course)
+    except SojournError as error:
+        if error.in_doubt is None or course.redirected:
+            error.in_doubt = course.in_doubt
+        raise
+
+
+async def _bounded(params: HttpParams, context: ActionContext, course: _Course) -> HttpResult:
     try:
         async with asyncio.timeout(context.budget):
             given, credentials = await _connected(params, context)
-            return await _exchange(given, context, credentials)
+            return await _exchange(given, context, credentials, course)
     except TimeoutError as error:
         raise _in_doubt(
             params,
@@ -229,7 +255,7 @@ async def _connected(
 
 
 async def _exchange(
-    params: HttpParams, context: ActionContext, credentials: tuple[str, ...]
+    params: HttpParams, context: ActionContext, credentials: tuple[str, ...], course: _Course
 ) -> HttpResult:
     client = context.services.http
     headers = {name.lower(): text for name, text in params.headers.items()}
@@ -242,6 +268,7 @@ async def _exchange(
         params.method, _with_query(params), headers=headers, timeout=patience, **_body(params)
     )
     for hop in range(MAX_REDIRECTS + 1):
+        course.request = request
         response = await client.exchange(request)
         try:
             follow = params.follow_redirects and not params.expects(response.status_code)
@@ -253,6 +280,7 @@ async def _exchange(
                         retryable=False,
                     )
                 request = redirected(client, request, response, credentials)
+                course.redirected = True
                 continue
             return await _result(params, response)
         finally:
