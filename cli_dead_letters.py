@@ -153,3 +153,33 @@ def discard(
         print_json(found)
     else:
         out.print(f"{found['id']} is {found['state']}")
+
+
+@app.command("mark-sent")
+def mark_sent(
+    letter: LetterId,
+    output: Annotated[
+        str | None, typer.Option(help="Adds to the step's output: JSON or @FILE.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say of a parked send that it was sent: its step completes and the run goes on."""
+    body = {} if output is None else {"output": read_json(output, "--output")}
+    _decide(letter, "mark-sent", body, as_json=as_json)
+
+
+@app.command()
+def resend(letter: LetterId, as_json: AsJson = False) -> None:
+    """Say of a parked send that it was not sent: its step sends it."""
+    _decide(letter, "resend", None, as_json=as_json)
+
+
+def _decide(letter: str, decision: str, body: dict[str, Any] | None, *, as_json: bool) -> None:
+    with api() as remote:
+        found = remote.post(f"/dead-letters/{letter}/{decision}", body)
+    if as_json:
+        print_json(found)
+    elif found["status"] is None:
+        out.print(f"{found['id']} is {found['state']}; no step waited for it any more")
+    else:
+        out.print(f"{found['id']} is {found['state']}; run {found['run_id']} is {found['status']}")

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from api.models.operators import OrderAnswer
-from db import audit, run_logs, runs
+from db import audit, parked_sends, run_logs, runs
 from db.engine import Database
 from db.operator_log import operator_line
 from schemas.errors import ConflictError, NotFoundError, UnavailableError
 from schemas.masking import Masking
+from schemas.operations import Decide
 from schemas.run import RunStatus
 from workflows.gateway import Gateway, Order
 
@@ -66,5 +67,11 @@ class Desk:
                 subject=run_id,
                 data={**about, "outcome": outcome},
             )
+            if isinstance(order, Decide) and order.action != "retry" and outcome == "done":
+                # Whoever skips or aborts the step has decided about what it may have sent.
+                reason = f"the step was decided about: {order.action}"
+                await parked_sends.give_up(
+                    session, self.workspace, run_id, order.path, reason=reason, actor=self.actor
+                )
             line = operator_line(action, {**about, "outcome": outcome}, self.actor)
             await run_logs.write(session, self.workspace, run_id, [line], self.masking)

@@ -67,6 +67,7 @@ async def redrive(
     do not fit the version; then the dead letter is open as before, if the transaction ends.
     """
     letter = await _claim(session, workspace, letter_id, actor)
+    _refuse_blocked(letter)
     if letter.kind is LetterKind.DELIVERY:
         forward, run_id = await _replay(session, letter, wish, actor)
     else:
@@ -98,6 +99,7 @@ async def outlook(session: AsyncSession, letter: DeadLetter, wish: Wish) -> Outl
     if letter.state is not LetterState.OPEN:
         return Outlook(Fit.BLOCKED, [dead_letters.not_open(letter).message])
     try:
+        _refuse_blocked(letter)
         if letter.kind is LetterKind.DELIVERY:
             _refuse_for_delivery(wish)
             return Outlook(Fit.SAFE)
@@ -112,6 +114,14 @@ async def outlook(session: AsyncSession, letter: DeadLetter, wish: Wish) -> Outl
         return await _judge(session, await _source(session, run), version)
     except SojournError as error:
         return Outlook(Fit.BLOCKED, [error.message])
+
+
+def _refuse_blocked(letter: DeadLetter) -> None:
+    if letter.kind is LetterKind.BLOCKED:
+        raise ConflictError(
+            "the run has not ended: Temporal cannot get it on",
+            hint=f"mend what holds it up, then POST /api/v1/runs/{letter.run_id}/unblock",
+        )
 
 
 async def _claim(session: AsyncSession, workspace: str, letter_id: str, actor: str) -> DeadLetter:
@@ -246,7 +256,9 @@ async def _run_of(session: AsyncSession, letter: DeadLetter) -> Run:
     if run.status not in dead_letters.DEAD:
         raise ConflictError(
             f"the run of this dead letter is {run.status.value}: there is nothing to go on from",
-            hint="discard it",
+            hint="mark it as sent, or send it again"
+            if letter.kind is LetterKind.SEND and not run.status.terminal
+            else "discard it",
         )
     if run.parent_run_id is not None:
         raise ConflictError("the run belongs to another one", hint=f"see {run.parent_run_id}")

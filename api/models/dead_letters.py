@@ -9,6 +9,7 @@ from api.models.bulk import Ids, LetterFilter, Origin, Rate, VersionNumber
 from api.models.common import Closed
 from db.dead_letter_table import LetterKind, LetterState
 from schemas.migration import Fit
+from schemas.run import RunStatus
 
 
 class DeadLetterView(BaseModel):
@@ -102,3 +103,20 @@ class Discard(Closed):
     """Why a dead letter is given up."""
 
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class MarkSent(Closed):
+    """What is known of an effect that happened after all; adds to the step's output."""
+
+    output: dict[str, Any] = Field(default_factory=dict)
+
+
+class SendDecided(BaseModel):
+    """A parked send that was decided about; `status` is the run's when its step went on."""
+
+    id: str
+    state: LetterState
+    run_id: str | None = None
+    status: RunStatus | None = Field(
+        default=None, description="null when no step was held for it any more"
+    )

@@ -15,12 +15,16 @@ from api.models.dead_letters import (
     DeadLetterPage,
     DeadLetterView,
     Discard,
+    MarkSent,
     Redrive,
     RedriveAnswer,
     RedriveMany,
+    SendDecided,
 )
 from api.outbox import Outbox
+from api.parked_sends import Decided, decide
 from api.routes.bulk import PREVIEW_OR_JOB, DeskDep, take
+from api.routes.operators import DeskDep as RunDeskDep
 from api.routes.runs import StarterDep
 from db import dead_letters, operator_log, redriving
 from db.dead_letter_table import DeadLetter, LetterKind, LetterState
@@ -28,6 +32,8 @@ from db.dead_letters import Wanted
 from schemas.bulk import BulkAction
 from schemas.definition import DefinitionName
 from schemas.errors import InputError
+from schemas.run import MAX_OUTPUT_BYTES
+from schemas.validation import check_size
 
 router = APIRouter(tags=["dead letters"], prefix="/dead-letters")
 
@@ -197,6 +203,27 @@ async def discard_dead_letter(
             masking=config.masking,
         )
     return _view(letter)
+
+
+@router.post("/{letter_id}/mark-sent", responses=problems(400, 404, 409, 413))
+async def mark_send_sent(
+    letter_id: LetterPath, desk: RunDeskDep, body: MarkSent | None = None
+) -> SendDecided:
+    """Say of a parked send that it was sent: the step that waits completes, with this output."""
+    output = {} if body is None else body.output
+    check_size(output, MAX_OUTPUT_BYTES, "the output")
+    return _decided(await decide(desk, letter_id, sent=True, output=output))
+
+
+@router.post("/{letter_id}/resend", responses=problems(400, 404, 409))
+async def resend_send(letter_id: LetterPath, desk: RunDeskDep) -> SendDecided:
+    """Say of a parked send that it was not sent: the step that waits sends it."""
+    return _decided(await decide(desk, letter_id, sent=False))
+
+
+def _decided(done: Decided) -> SendDecided:
+    letter = done.letter
+    return SendDecided(id=letter.id, state=letter.state, run_id=letter.run_id, status=done.status)
 
 
 def _view(letter: DeadLetter) -> DeadLetterView:
