@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from schemas.errors import SojournError
 from server import build_app, build_server
 from settings import Settings, database_place, load_settings
 from telemetry import Telemetry, configure_logging
-from worker import work
+from worker import read_mailboxes, work
 from workflows.setup import connect, prepare_namespace
 
 _DATABASE = "sojourn"
@@ -103,6 +103,7 @@ class Stack:
         telemetry = Telemetry()
         client = await self._connect(telemetry)
         await self._start_worker(client)
+        await self._start_mail_poller()
         await self._start_api(client, telemetry, mailbox)
         await self._finish(address, database_url, mailbox)
 
@@ -230,7 +231,18 @@ class Stack:
     async def _start_worker(self, client: Client) -> None:
         database = self.settings.database()
         stop = asyncio.Event()
-        task = asyncio.create_task(work(self.settings, client, database, stop), name="worker")
+        self._run("worker", database, stop, work(self.settings, client, database, stop))
+
+    async def _start_mail_poller(self) -> None:
+        database = self.settings.database()
+        stop = asyncio.Event()
+        self._run("mail poller", database, stop, read_mailboxes(self.settings, database, stop))
+
+    def _run(
+        self, name: str, database: Database, stop: asyncio.Event, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Run a part in this process until the stack stops."""
+        task = asyncio.create_task(work, name=name)
         self._watched.append(task)
 
         async def close() -> None:
@@ -240,7 +252,7 @@ class Stack:
             finally:
                 await database.close()
 
-        self._closers.append(("worker", close))
+        self._closers.append((name, close))
 
     async def _start_api(self, client: Client, telemetry: Telemetry, mailbox: Mailbox) -> None:
         database: Database = self.settings.database()

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from db import connections, inbound_table, mail_inboxes
 from db.engine import Database
@@ -81,3 +83,37 @@ async def test_the_process(
     assert process.returncode == 0, output.decode()
     assert [one.subject for one in page.items] == ["Re: Grüße"]
     assert server.password not in output.decode()
+
+
+async def test_sojourn_dev_reads_mailboxes_too(start_dev: Callable[..., Any]) -> None:
+    server = ImapServer()
+    await server.start()
+    server.add(reply("ada@home.example", None))
+    dev = start_dev(env={"SOJOURN_MAIL_POLL_EVERY": "0.2"})
+    config = {"host": "127.0.0.1", "port": server.port, "tls": "none", "username": server.user}
+
+    def read() -> list[dict[str, Any]]:
+        dev.ready()
+        with dev.api() as api:
+            body = {"kind": "imap", "config": config, "secrets": {"password": server.password}}
+            answer = api.put("/api/v1/connections/box", json=body)
+            assert answer.status_code in (200, 201), answer.text
+            body = {"kind": "imap", "connection": "box"}
+            answer = api.put("/api/v1/mail/inboxes/in", json=body)
+            assert answer.status_code in (200, 201), answer.text
+            end = time.monotonic() + 40
+            while True:
+                items = api.get("/api/v1/mail/inbound").json()["items"]
+                if items:
+                    return items
+                inbox = api.get("/api/v1/mail/inboxes/in").json()
+                assert time.monotonic() < end, f"{inbox}\n{dev.text}"
+                time.sleep(0.1)
+
+    try:
+        items = await asyncio.to_thread(read)
+        assert [item["subject"] for item in items] == ["Re: Grüße"]
+        dev.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(dev.wait) == 0
+    finally:
+        await server.stop()
