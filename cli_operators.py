@@ -61,6 +61,24 @@ def rewind(run: RunId, step: StepPath, by: By = None) -> None:
     out.print(f"{answer['id']} is {answer['status']}")
 
 
+@app.command()
+def unblock(
+    run: RunId,
+    last_completed: Annotated[
+        bool,
+        typer.Option(
+            "--last-completed",
+            help="Go back to before the last good task; its activities run again.",
+        ),
+    ] = False,
+) -> None:
+    """Have a blocked run go on at once, when what held it up is mended."""
+    body = {"from": "last_completed"} if last_completed else {}
+    with api() as remote:
+        answer = remote.post(f"/runs/{run}/unblock", body)
+    out.print(f"{answer['id']} goes on")
+
+
 @app.command("vars")
 def set_vars(
     run: RunId,

@@ -1,6 +1,7 @@
 """What Temporal and the worker say of an open run, in one round of calls with a deadline."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from api.reconciler import settle
@@ -14,11 +15,15 @@ from workflows.gateway import Execution, Gateway
 
 @dataclass(frozen=True)
 class Live:
-    """A run's row with its live state; `stale` when an open run did not answer in time."""
+    """A run's row with its live state; `stale` when an open run did not answer in time.
+
+    `no_worker` tells that this is because no worker polls the task queue.
+    """
 
     run: Run
     state: RunState | None
     stale: bool
+    no_worker: bool = False
 
 
 async def look(database: Database, gateway: Gateway, run: Run, deadline: float) -> Live:
@@ -42,7 +47,15 @@ async def look(database: Database, gateway: Gateway, run: Run, deadline: float) 
             return Live(run, state, stale=True)
         async with database.session() as session:
             return Live(await runs.get(session, run.workspace, run.id), None, stale=False)
-    return Live(run, state, stale=execution is None or state is None)
+    if state is not None or execution is None:
+        return Live(run, state, stale=execution is None)
+    health = await gateway.health()
+    no_worker = health.temporal and not health.workers
+    with suppress(SojournError):
+        if await settle(database, gateway, run, execution):
+            async with database.session() as session:
+                run = await runs.get(session, run.workspace, run.id)
+    return Live(run, None, stale=True, no_worker=no_worker)
 
 
 async def _describe(gateway: Gateway, run: Run, deadline: float) -> Execution | None:

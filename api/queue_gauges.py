@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from api.tenants import Tenants
+from db.blocked import counts as blocked_counts
 from db.engine import Database
 from db.queue_counts import QueueCounts, queue_counts
 from schemas.errors import SojournError
@@ -37,23 +38,25 @@ class QueueGauges:
         async with self._lock:
             if time.monotonic() >= self._until:
                 counts, backlogs = await asyncio.gather(self._counts(), self._backlogs())
-                self._text = _text(counts, backlogs, self._gateway.task_queue)
+                self._text = _text(*counts, backlogs, self._gateway.task_queue)
                 self._until = time.monotonic() + KEPT
             return self._text
 
-    async def _counts(self) -> dict[str, list[QueueCounts]]:
+    async def _counts(self) -> tuple[dict[str, list[QueueCounts]], dict[str, dict[str, int]]]:
         counts: dict[str, list[QueueCounts]] = {}
+        blocked: dict[str, dict[str, int]] = {}
 
         async def one(workspace: str) -> None:
             async with self._database.session() as session:
                 counts[workspace] = await queue_counts(session, workspace)
+                blocked[workspace] = await blocked_counts(session, workspace)
 
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._tenants.each(one)
         except (TimeoutError, SojournError) as error:
             _log.warning("queues_not_counted", error=type(error).__name__)
-        return counts
+        return counts, blocked
 
     async def _backlogs(self) -> list[Backlog]:
         try:
@@ -64,7 +67,12 @@ class QueueGauges:
             return []
 
 
-def _text(counts: dict[str, list[QueueCounts]], backlogs: list[Backlog], task_queue: str) -> bytes:
+def _text(
+    counts: dict[str, list[QueueCounts]],
+    blocked: dict[str, dict[str, int]],
+    backlogs: list[Backlog],
+    task_queue: str,
+) -> bytes:
     registry = CollectorRegistry()
     runs = Gauge(
         "sojourn_queue_runs",
@@ -78,6 +86,15 @@ def _text(counts: dict[str, list[QueueCounts]], backlogs: list[Backlog], task_qu
             name = states.pop("definition")
             for state, number in states.items():
                 runs.labels(workspace, name, state).set(number)
+    held_up = Gauge(
+        "sojourn_runs_blocked",
+        "Open runs that Temporal cannot get on.",
+        ["workspace", "definition"],
+        registry=registry,
+    )
+    for workspace, definitions in blocked.items():
+        for name, number in definitions.items():
+            held_up.labels(workspace, name).set(number)
     labels = ["task_queue", "kind"]
     gauges = {
         "tasks": Gauge(

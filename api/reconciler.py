@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from api.looping import loop
-from db import projection, runs
+from db import blocked, projection, runs, tenancy
 from db.base import now
 from db.engine import Database
 from db.locks import try_lock
@@ -19,6 +19,7 @@ from db.ordering import adopt
 from db.runs import Run
 from schemas.errors import ErrorCode, SojournError, UnavailableError
 from schemas.run import ErrorInfo, RunStatus
+from workflows.blockages import BLOCKED_ATTEMPT
 from workflows.gateway import Closed, Execution, Gateway
 
 STALE_AFTER = timedelta(seconds=15)
@@ -64,6 +65,7 @@ class Reconciler:
                 # The sweep would mark rows as checked that nobody could be asked about.
                 raise
             failure = error
+        changed += await self._follow_blocked()
         changed += await self._sweep()
         if failure is not None:
             raise failure
@@ -116,6 +118,16 @@ class Reconciler:
                     temporal=latest.status.value,
                 )
         return differing
+
+    async def _follow_blocked(self) -> int:
+        """Look at the runs that Temporal reports, and at those that were blocked until now."""
+        reported = await self._gateway.blockages.reported()
+        async with self._database.session() as session:
+            await blocked.settle_letters(session)
+            held = {run.id: run for run in await blocked.blocked_runs(session)}
+            for run in await runs.open_among(session, reported):
+                held[run.id] = run
+        return await self._heal(list(held.values()))
 
     async def _sweep(self) -> int:
         """Compare the stalest open rows with Temporal.
@@ -170,6 +182,25 @@ async def settle(
         async with database.session() as session:
             await runs.mark_started(session, run.workspace, run.id, execution.first_run_id)
         return True
+    return await _follow_progress(database, gateway, run, execution)
+
+
+async def _follow_progress(
+    database: Database, gateway: Gateway, run: Run, execution: Execution
+) -> bool:
+    """Note that an open run is blocked, or that it is no longer."""
+    if execution.task_attempts >= BLOCKED_ATTEMPT and run.blocked_at is None:
+        reason = await gateway.blockages.reason(run.workflow_id)
+        async with database.session() as session:
+            marked = await blocked.mark(session, run, reason)
+        if marked:
+            _log.error("run_blocked", run_id=run.id, definition=run.definition, reason=reason)
+        return marked
+    if execution.task_attempts <= 1 and run.blocked_at is not None:
+        async with database.session() as session:
+            cleared = await blocked.clear(session, run.id)
+        _log.info("run_unblocked", run_id=run.id)
+        return cleared
     return False
 
 
@@ -227,4 +258,6 @@ _ENDED_FROM_OUTSIDE = {
 
 async def run_reconciler(database: Database, gateway: Gateway, *, every: float = 15.0) -> None:
     """Reconcile every `every` seconds until cancelled; what is away is tried again next time."""
-    await loop(Reconciler(database, gateway).once, every=every, failed="reconcile_failed")
+    # Visibility and the sweep show the runs of all workspaces.
+    with tenancy.system():
+        await loop(Reconciler(database, gateway).once, every=every, failed="reconcile_failed")

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from api.models.definitions import Published, VersionSummary
-from api.models.runs import RunDetail, RunSummary, StepView
+from api.models.runs import Blocked, RunDetail, RunSummary, StepView
 from db.definitions import Definition, Version
 from db.definitions import VersionSummary as VersionRow
 from db.run_steps import RunStep
@@ -47,14 +47,23 @@ def published(name: str, row: Version, *, active: int | None, warnings: list[Pro
 
 def run_summary(row: RunRow | Run) -> RunSummary:
     """A run in a list."""
-    return RunSummary.model_validate(row.model_dump(include=set(RunSummary.model_fields)))
+    values = row.model_dump(include=set(RunSummary.model_fields))
+    return RunSummary.model_validate({**values, "blocked": _blocked(row)})
 
 
-def run_detail(row: Run, state: RunState | None, *, stale: bool) -> RunDetail:
+def _blocked(row: RunRow | Run) -> Blocked | None:
+    if row.blocked_at is None:
+        return None
+    return Blocked(since=row.blocked_at, reason=row.blocked_reason or "")
+
+
+def run_detail(
+    row: Run, state: RunState | None, *, stale: bool, no_worker: bool = False
+) -> RunDetail:
     """A run from its row, overlaid with its live state where there is one."""
-    detail = RunDetail.model_validate(
-        {**row.model_dump(include=set(RunDetail.model_fields)), "stale": stale}
-    )
+    values = row.model_dump(include=set(RunDetail.model_fields))
+    found = {"stale": stale, "no_worker": no_worker, "blocked": _blocked(row)}
+    detail = RunDetail.model_validate({**values, **found})
     if state is None:
         return detail
     waiting = [step for step in state.steps.values() if step.status is StepStatus.WAITING]

@@ -11,11 +11,15 @@ from db.ids import new_id
 
 
 class LetterKind(StrEnum):
-    """What has failed for good: a run, the send of a mail, or the delivery of a webhook."""
+    """What has failed for good: a run, the send of a mail, or the delivery of a webhook.
+
+    A `blocked` run has not failed: Temporal cannot get it on until somebody mends the fault.
+    """
 
     RUN = "run"
     SEND = "send"
     DELIVERY = "delivery"
+    BLOCKED = "blocked"
 
 
 class LetterState(StrEnum):

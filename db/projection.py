@@ -51,6 +51,7 @@ UPDATE runs SET
     version = coalesce(CAST(:version AS integer), version),
     ended_by = CAST(:ended_by AS text),
     started_at = coalesce(started_at, CAST(:now AS timestamptz)),
+    blocked_at = NULL, blocked_reason = NULL,
     finished_at = CAST(:finished_at AS timestamptz),
     updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
 WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
@@ -210,6 +211,8 @@ async def close(
             output=output,
             waiting_for=None,
             until=None,
+            blocked_at=None,
+            blocked_reason=None,
             finished_at=moment,
             updated_at=now(),
             checked_at=now(),

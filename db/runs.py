@@ -70,6 +70,8 @@ class RunSummary(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
+    blocked_at: datetime | None = None
+    blocked_reason: str | None = None
 
 
 _MAY_BE_THERE = sa.or_(col(Run.due_at).is_(None), col(Run.admitted_at).is_not(None))
@@ -212,6 +214,7 @@ async def list_page(
     parent: str | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
+    blocked: bool | None = None,
     cursor: str | None = None,
     limit: int = DEFAULT_PAGE,
 ) -> Page[RunSummary]:
@@ -230,6 +233,9 @@ async def list_page(
         statement = statement.where(col(Run.status).in_(wanted))
     if lead_id is not None:
         statement = statement.where(col(Run.lead_id) == lead_id)
+    if blocked is not None:
+        since = col(Run.blocked_at)
+        statement = statement.where(since.is_not(None) if blocked else since.is_(None))
     if created_from is not None:
         statement = statement.where(col(Run.created_at) >= created_from)
     if created_to is not None:

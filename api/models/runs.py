@@ -1,9 +1,9 @@
 """Runs and steps as the API takes and gives them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, EmailStr, Field
+from pydantic import BaseModel, ConfigDict, EmailStr, Field
 
 from api.models.common import Closed
 from schemas.policies import Priority
@@ -52,6 +52,13 @@ class StartAnswer(RunRef):
     )
 
 
+class Blocked(BaseModel):
+    """Since when Temporal cannot get a run on, and what its worker says of that."""
+
+    since: datetime
+    reason: str
+
+
 class RunSummary(RunRef):
     """One run as its row has it; `until` is when its next timer ends."""
 
@@ -69,6 +76,9 @@ class RunSummary(RunRef):
     waiting_for: str | None = None
     until: datetime | None = None
     error: ErrorInfo | None = None
+    blocked: Blocked | None = Field(
+        default=None, description="its workflow task fails again and again; see docs/operations.md"
+    )
 
 
 class RunPage(BaseModel):
@@ -88,6 +98,7 @@ class RunDetail(RunSummary):
     temporal_run_id: str | None = Field(default=None, description="of the first execution")
     correlation_id: str | None = None
     stale: bool = False
+    no_worker: bool = Field(default=False, description="no worker polls: the run waits for one")
 
 
 class StepView(BaseModel):
@@ -107,6 +118,31 @@ class StepView(BaseModel):
     duration_ms: int | None = None
     until: datetime | None = None
     note: str | None = None
+
+
+class UnblockRun(Closed):
+    """From where a blocked run goes on."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    from_: Literal["failed_task", "last_completed"] = Field(
+        default="failed_task",
+        alias="from",
+        description="`failed_task` tries again what fails, and nothing is done twice; "
+        "`last_completed` goes back to before the last task that was good, whose activities run "
+        "again under their step keys",
+    )
+
+
+class ArtifactView(BaseModel):
+    """What a step gave that was too large for its output; `sha256` is of its bytes, in hex."""
+
+    id: str
+    step_path: str
+    content_type: str
+    size: int
+    sha256: str
+    created_at: datetime
 
 
 class SignalData(Closed):

@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, IdentityDep
 from api.errors import problems
 from api.models.common import RunPath
-from api.models.runs import RunRef
-from db import admission, audit, run_logs, runs
+from api.models.runs import RunRef, UnblockRun
+from db import admission, audit, blocked, run_logs, runs
 from db.engine import Database
 from db.operator_log import operator_line
 from schemas.errors import ConflictError, NotFoundError
@@ -100,3 +100,23 @@ async def cancel_run(run_id: RunPath, helm: HelmDep) -> RunRef:
             await helm.note(session, run_id, "run.cancel")
             return RunRef(id=run_id, status=RunStatus.CANCELLED)
     return await helm.steer(run_id, "run.cancel", helm.gateway.cancel)
+
+
+@router.post("/unblock", status_code=202, responses=problems(404, 409))
+async def unblock_run(run_id: RunPath, helm: HelmDep, body: UnblockRun | None = None) -> RunRef:
+    """Have a blocked run go on at once, when what held it up is mended.
+
+    Temporal tries it again by itself, with pauses of up to ten minutes.
+    """
+    point = (body or UnblockRun()).from_
+
+    async def reset(workflow_id: str) -> None:
+        await helm.gateway.blockages.reset(workflow_id, point, f"unblocked by {helm.actor}")
+
+    async with helm.database.session() as session:
+        if (await runs.get(session, helm.workspace, run_id)).blocked_at is None:
+            raise ConflictError("the run is not blocked", hint="GET the run shows `blocked`")
+    answer = await helm.steer(run_id, "run.unblock", reset)
+    async with helm.database.session() as session:
+        await blocked.clear(session, run_id)
+    return answer

@@ -125,6 +125,9 @@ async def list_runs(
     parent: Annotated[
         str | None, Query(max_length=64, description="the id of the run that started them")
     ] = None,
+    blocked: Annotated[
+        bool | None, Query(description="only runs that Temporal cannot get on, or only others")
+    ] = None,
     created_from: Annotated[datetime | None, Query(alias="from", description="included")] = None,
     created_to: Annotated[datetime | None, Query(alias="to", description="not included")] = None,
 ) -> RunPage:
@@ -145,6 +148,7 @@ async def list_runs(
         parent=parent,
         created_from=created_from,
         created_to=created_to,
+        blocked=blocked,
         cursor=page.cursor,
         limit=page.limit,
     )
@@ -164,7 +168,7 @@ async def get_run(
     async with database.session() as session:
         run = await runs.get(session, workspace, run_id)
     live = await look(database, gateway, run, config.state_deadline)
-    return run_detail(live.run, live.state, stale=live.stale)
+    return run_detail(live.run, live.state, stale=live.stale, no_worker=live.no_worker)
 
 
 @router.get("/runs/{run_id}/steps", responses=problems(404))
