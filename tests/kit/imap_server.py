@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,7 +14,9 @@ _FETCH = re.compile(rb"(\d+) \(UID INTERNALDATE BODY\.PEEK\[\]<0\.(\d+)>\)")
 class ImapServer:
     """Serves one user's INBOX; `add` puts a mail into it, `renumber` gives it a new UIDVALIDITY.
 
-    `drop_after` closes the connection at that many fetches from now on. `log` has the commands.
+    With `tls` it speaks TLS from the first byte, or with `starttls` after that command, before
+    which nobody logs in; `in_the_clear` counts the logins that came without TLS. `drop_after`
+    closes the connection at that many fetches from now on. `log` has the commands.
     """
 
     user: str = "ada"
@@ -21,6 +24,9 @@ class ImapServer:
     uidvalidity: int = 7
     drop_after: int | None = None
     fetches: int = 0
+    tls: ssl.SSLContext | None = None
+    starttls: bool = False
+    in_the_clear: int = 0
     log: list[str] = field(default_factory=list)
     _mails: dict[int, tuple[bytes, datetime]] = field(default_factory=dict)
     _next: int = 1
@@ -28,7 +34,9 @@ class ImapServer:
 
     async def start(self) -> None:
         """Listen on a port that the kernel chooses."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, ssl=None if self.starttls else self.tls
+        )
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -63,6 +71,13 @@ class ImapServer:
                 if name == "UID":
                     name = rest.split(b" ")[1].upper().decode()
                 self.log.append(name)
+                if name == "STARTTLS" and self.tls is not None:
+                    writer.write(tag + b" OK begin\r\n")
+                    await writer.drain()
+                    await writer.start_tls(self.tls)
+                    continue
+                if name == "LOGIN" and writer.get_extra_info("cipher") is None:
+                    self.in_the_clear += 1
                 answer = self._answer(name, rest)
                 if answer is None:
                     break
@@ -71,15 +86,16 @@ class ImapServer:
                 await writer.drain()
                 if name == "LOGOUT":
                     break
-        except ConnectionError:
-            # The reader has gone away, as readers do.
+        except (ConnectionError, ssl.SSLError):
+            # The reader has gone away, as readers do, or did not trust the certificate.
             self.log.append("GONE")
         writer.close()
 
     def _answer(self, name: str, rest: bytes) -> tuple[list[bytes], bytes] | None:
         match name:
             case "CAPABILITY":
-                return [b"* CAPABILITY IMAP4rev1\r\n"], b"OK done"
+                offered = b" STARTTLS LOGINDISABLED" if self.starttls else b""
+                return [b"* CAPABILITY IMAP4rev1" + offered + b"\r\n"], b"OK done"
             case "LOGIN":
                 given = f'LOGIN {self.user} "{self.password}"'.encode()
                 return [], b"OK done" if rest == given else b"NO wrong password"
