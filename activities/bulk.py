@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.services import Services
-from db import admission, audit, bulk, definitions, operator_log, redriving, runs
+from db import admission, audit, bulk, definitions, operator_log, redriving, runs, tenancy
 from db.bulk_tables import BulkItem, BulkJob, ItemState, JobState
 from db.engine import Database
 from schemas.actions import Catalogue, action_timeouts
@@ -51,15 +51,17 @@ def build(services: Services, catalogue: Catalogue) -> list[Callable[..., Any]]:
             raise ApplicationError(
                 "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
             )
+        order = BulkCall.model_validate(call)
         batch = Batch(
             services.database,
             activity.client(),
             catalogue,
             services.masking,
-            BulkCall.model_validate(call),
+            order,
         )
         try:
-            return await batch.work()
+            with tenancy.scope(order.workspace):
+                return await batch.work()
         except NotFoundError as error:
             # The job was pruned.
             raise ApplicationError(error.message, type=error.code, non_retryable=True) from error

@@ -12,7 +12,7 @@ from temporalio import activity
 from activities.errors import ActionError, invalid_input
 from activities.execution import application_error
 from activities.services import Services
-from db import leads
+from db import leads, tenancy
 from schemas import expressions
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, ExpressionError, NotFoundError, SojournError
@@ -171,8 +171,9 @@ async def run_check(services: Services, name: str, params: Any, context: Any) ->
         raise invalid_input(name, error) from error
     if services.database is None:
         raise ActionError(f"{name} needs a database", code=ErrorCode.INVALID_INPUT, retryable=False)
-    async with services.database.session() as session:
-        return await function(session, parsed, scope)
+    with tenancy.scope(scope.workspace):
+        async with services.database.session() as session:
+            return await function(session, parsed, scope)
 
 
 async def _budget(session: AsyncSession, params: BudgetParams, scope: CheckContext) -> bool:

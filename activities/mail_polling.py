@@ -10,7 +10,7 @@ from activities._imap import Fetched, MailboxError, open_mailbox
 from activities._mail_target import MailTargets
 from activities.masking import masking
 from activities.vault import Connection, Vault
-from db import mail_inboxes, mail_intake
+from db import mail_inboxes, mail_intake, tenancy
 from db.engine import Database
 from db.mail_inboxes import MailInbox
 from schemas.errors import InputError, SojournError
@@ -67,13 +67,14 @@ class MailPoller:
         One that fails keeps the reason in its `last_error`, and the others are read all the same.
         Raises UnavailableError when PostgreSQL is away.
         """
-        async with self._database.session() as session:
-            inboxes = await mail_inboxes.list_all(session, self._workspace, kind=InboxKind.IMAP)
-        taken = 0
-        for inbox in inboxes:
-            if inbox.enabled:
-                taken += await self._poll(inbox.name)
-        return taken
+        with tenancy.scope(self._workspace):
+            async with self._database.session() as session:
+                inboxes = await mail_inboxes.list_all(session, self._workspace, kind=InboxKind.IMAP)
+            taken = 0
+            for inbox in inboxes:
+                if inbox.enabled:
+                    taken += await self._poll(inbox.name)
+            return taken
 
     async def _poll(self, name: str) -> int:
         taken, error, inbox_id = 0, None, ""

@@ -9,7 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.services import Services
-from db import retention
+from db import retention, tenancy
 from schemas.errors import ErrorCode, UnavailableError
 from schemas.retention import PRUNE
 
@@ -28,7 +28,8 @@ def build(services: Services) -> list[Callable[..., Any]]:
                 "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
             )
         try:
-            done = await retention.prune(services.database, workspace, seconds=SECONDS)
+            with tenancy.scope(workspace):
+                done = await retention.prune(services.database, workspace, seconds=SECONDS)
         except (UnavailableError, SQLAlchemyError, OSError) as error:
             raise ApplicationError(
                 f"pruning broke off: {type(error).__name__}",

@@ -9,7 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.services import Services
-from db import runs
+from db import runs, tenancy
 from schemas.errors import ErrorCode, SojournError
 from schemas.keeping import kept
 from schemas.run import FinalOutcome, Projection
@@ -26,7 +26,8 @@ def build(services: Services) -> list[Callable[..., Any]]:
         for step in parsed.steps:
             step.input = kept(services.ai_keep, step.type, step.input)
             step.output = kept(services.ai_keep, step.type, step.output)
-        before = await apply(services, parsed, activity.info().workflow_run_id)
+        with tenancy.scope(parsed.workspace):
+            before = await apply(services, parsed, activity.info().workflow_run_id)
         answer = changes(parsed)
         if before is not None:
             answer["ended"] = before.model_dump(mode="json")

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.services import Services
-from db import schedules
+from db import schedules, tenancy
 from schemas.errors import ErrorCode, SojournError, UnavailableError
 from schemas.schedules import ORDER_SCHEDULED, SlotCall
 
@@ -23,7 +23,9 @@ def build(services: Services) -> list[Callable[..., Any]]:
 
     @activity.defn(name=ORDER_SCHEDULED)
     async def order_scheduled(call: Any) -> dict[str, Any]:
-        decision = await order(services, SlotCall.model_validate(call))
+        slot = SlotCall.model_validate(call)
+        with tenancy.scope(slot.workspace):
+            decision = await order(services, slot)
         await _cancel(activity.client(), decision.cancel)
         return decision.answer.model_dump(mode="json", exclude_none=True)
 

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.execution import application_error
 from activities.services import Services
-from db import definitions, runs
+from db import definitions, runs, tenancy
 from db.definitions import Version, VersionStatus
 from db.engine import Database
 from schemas.errors import ConflictError, ErrorCode, NotFoundError, SojournError
@@ -38,7 +38,9 @@ def build(services: Services) -> list[Callable[..., Any]]:
     @activity.defn(name="open_run")
     async def open_run(request: Any) -> dict[str, Any]:
         try:
-            return await open_child(_database(services), _Child.model_validate(request))
+            child = _Child.model_validate(request)
+            with tenancy.scope(child.workspace):
+                return await open_child(_database(services), child)
         except SojournError as error:
             raise application_error(error) from error
 
@@ -46,7 +48,8 @@ def build(services: Services) -> list[Callable[..., Any]]:
     async def open_batch(request: Any) -> None:
         try:
             child = _Child.model_validate(request)
-            await _insert(_database(services), child, child.version or 1, None)
+            with tenancy.scope(child.workspace):
+                await _insert(_database(services), child, child.version or 1, None)
         except SojournError as error:
             raise application_error(error) from error
 

@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.errors import ActionError, invalid_input
 from activities.execution import application_error
 from activities.services import Services
-from db import events
+from db import events, tenancy
 from schemas.errors import ErrorCode, SojournError
 
 
@@ -37,6 +37,7 @@ async def store_interest(services: Services, request: Any) -> list[dict[str, Any
         raise invalid_input("subscribe", error, "request") from error
     if services.database is None:
         raise ActionError("this worker has no database", code=ErrorCode.DATABASE_UNAVAILABLE)
-    async with services.database.session() as session:
-        page = await events.subscribe(session, interest)
+    with tenancy.scope(interest.workspace):
+        async with services.database.session() as session:
+            page = await events.subscribe(session, interest)
     return [event.model_dump(mode="json", exclude_none=True) for event in page]

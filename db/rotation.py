@@ -10,6 +10,7 @@ from db.connections import Connection
 from db.engine import Database
 from db.sealing import KeyRing, Sealed, bound_to
 from db.secrets import Secret
+from db.tenancy import system
 
 BATCH = 100
 
@@ -31,6 +32,11 @@ async def rotate(
     that have the same ring. The audit entry goes to `workspace`. Raises SealError where a row
     needs a key that is not in the ring; what was done before it stays done.
     """
+    with system():
+        return await _rotate(database, keyring, workspace, batch)
+
+
+async def _rotate(database: Database, keyring: KeyRing, workspace: str, batch: int) -> Rotated:
     counts = {"connections": 0, "secrets": 0}
     for name, table in (("connections", Connection), ("secrets", Secret)):
         while True:

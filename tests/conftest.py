@@ -7,6 +7,7 @@ starts at once.
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,17 @@ async def database(database_url: str) -> "AsyncIterator[Database]":
     from db.engine import Database
 
     found = Database(database_url)
+    yield found
+    await found.close()
+
+
+@pytest.fixture(scope="session")
+async def service_database(database_url: str) -> "AsyncIterator[Database]":
+    """The suite's database as the product has it: bound by policies, and without a scope blind."""
+    from db.engine import Database
+    from db.tenancy import SERVICE_ROLE
+
+    found = Database(database_url, role=SERVICE_ROLE, scope=None)
     yield found
     await found.close()
 
@@ -256,19 +268,21 @@ def task_queue() -> str:
 
 @pytest.fixture(scope="session")
 async def worker(
-    client: "Client", services: "Services", task_queue: str
+    client: "Client", services: "Services", service_database: "Database", task_queue: str
 ) -> "AsyncIterator[Worker]":
-    """A running worker with every action, on the development server."""
+    """A running worker with every action, on the development server, bound by policies."""
     from activities.registry import load
     from workflows.worker_options import build_worker
 
+    own = replace(services, database=service_database)
     async with build_worker(
         client,
-        load().activities(services),
+        load().activities(own),
         task_queue=task_queue,
         graceful_shutdown=timedelta(seconds=2),
     ) as running:
         yield running
+    await own.aclose()
 
 
 @pytest.fixture(scope="session")
@@ -282,7 +296,7 @@ def gateway(client: "Client", task_queue: str) -> "Gateway":
 
 @pytest.fixture(scope="session")
 def app(
-    database: "Database",
+    service_database: "Database",
     gateway: "Gateway",
     catalogue: "Catalogue",
     keyring: "KeyRing",
@@ -294,7 +308,7 @@ def app(
     from api.config import ApiConfig
 
     return create_app(
-        database=database,
+        database=service_database,
         gateway=gateway,
         catalogue=catalogue,
         config=ApiConfig(api_key=API_KEY, public_url="http://testserver", state_deadline=5),

@@ -85,7 +85,9 @@ async def test_a_migration_waits_briefly_for_a_lock_and_tries_again(
     )
     names = ", ".join(row["tablename"] for row in tables)
     await connection.execute(f"DROP TABLE {names}")
-    await connection.execute("DROP FUNCTION sojourn_keep_version, sojourn_keep_final_status")
+    await connection.execute(
+        "DROP FUNCTION sojourn_keep_version, sojourn_keep_final_status, sojourn_prune_audit"
+    )
     blocker = connection.transaction()
     await blocker.start()
     await connection.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")

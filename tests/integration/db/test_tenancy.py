@@ -131,7 +131,8 @@ async def test_rows_without_a_workspace_follow_their_parents(url: str, service: 
     query = sa.text("SELECT count(*) FROM template_versions")
     owner = await asyncpg.connect(url)
     await owner.execute(
-        "INSERT INTO templates (id, workspace, name, version, subject, text, created_at, updated_at)"
+        "INSERT INTO templates"
+        " (id, workspace, name, version, subject, text, created_at, updated_at)"
         " SELECT 't-' || w, w, 'welcome', 1, '', '', now(), now() FROM unnest($1::text[]) w"
         " ON CONFLICT DO NOTHING",
         ["ours", "theirs"],
