@@ -30,10 +30,17 @@ def backoff(retry: Retry, attempt: int, random: Random) -> timedelta:
 
 
 def next_delay(
-    retry: Retry, attempt: int, random: Random, retry_after: float | None = None
+    retry: Retry,
+    attempt: int,
+    random: Random,
+    retry_after: float | None = None,
+    own: timedelta | None = None,
 ) -> timedelta:
-    """Give the backoff, or `retry_after` (seconds) where that is longer; at most an hour of it."""
-    delay = backoff(retry, attempt, random)
+    """Give the backoff, or `retry_after` (seconds) where that is longer; at most an hour of it.
+
+    `own` stands for the backoff of an action that has a schedule of its own.
+    """
+    delay = backoff(retry, attempt, random) if own is None else own
     if retry_after is None:
         return delay
     asked = min(max(retry_after, 0.0), MAX_RETRY_AFTER.total_seconds())

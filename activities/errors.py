@@ -86,6 +86,29 @@ class NotYetError(ActionError):
         self.seconds = seconds
 
 
+class PacedError(ActionError):
+    """Another attempt follows in `seconds`: the action has a schedule of its own.
+
+    A Retry-After of the other side that is longer counts instead.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        seconds: float,
+        retry_after: float | None = None,
+        details: dict[str, Any] | None = None,
+        in_doubt: bool | None = None,
+    ) -> None:
+        """Build it with the time until the next attempt."""
+        super().__init__(
+            message, code=code, retry_after=retry_after, details=details, in_doubt=in_doubt
+        )
+        self.seconds = seconds
+
+
 def is_retryable(error: SojournError) -> bool:
     """Tell whether another attempt may succeed: an ActionError says so, others by their code."""
     if isinstance(error, ActionError):

@@ -15,15 +15,16 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities._effects import once
 from activities.backoff import next_delay
 from activities.context import ActionContext
-from activities.errors import ActionError, NotYetError, invalid_input, is_retryable
+from activities.errors import ActionError, NotYetError, PacedError, invalid_input, is_retryable
 from activities.logs import LogLines
 from activities.masking import Masks, masking
 from activities.services import Services
+from db import tenancy
 from db.run_log_table import LogLevel, LogSource
 from schemas.actions import StepContext
 from schemas.errors import ErrorCode, SojournError
 from schemas.markers import holds_markers
-from schemas.policies import Retry
+from schemas.policies import OWN_RETRIES, Retry
 from schemas.run import MAX_OUTPUT_BYTES
 
 if TYPE_CHECKING:
@@ -59,13 +60,15 @@ async def attempt(
     Secrets that the attempt was given are hidden from the result and from the failure, which are
     kept. Call it in a task of its own.
     """
-    retry, before = _DEFAULT_RETRY, 0
+    retry, before = OWN_RETRIES.get(entry.name, _DEFAULT_RETRY), 0
     step, lines = None, LogLines()
     failure: ApplicationError | None = None
     cause: Exception | None = None
     with masking() as masks:
         try:
             step = read_context(context)
+            # For good, as below: whatever the attempt does to rows, it does to its workspace's.
+            tenancy.enter(step.workspace)
             before = step.attempts
             if step.retry:
                 retry = Retry.model_validate(step.retry)
@@ -206,7 +209,8 @@ def application_error(
         retryable = retryable and (not retry.only or code in retry.only)
     delay: timedelta | None = None
     if retry is not None and retryable:
-        delay = next_delay(retry, before + attempt, _random, error.retry_after)
+        own = timedelta(seconds=error.seconds) if isinstance(error, PacedError) else None
+        delay = next_delay(retry, before + attempt, _random, error.retry_after, own)
     category = ApplicationErrorCategory.UNSPECIFIED
     if isinstance(error, NotYetError):
         delay = timedelta(seconds=error.seconds)

@@ -1,7 +1,7 @@
 """Policies of steps (timeouts, retries, what an error does) and the limits of a definition."""
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,6 +44,10 @@ class Retry(Strict):
         if self.initial > self.max:
             raise ValueError("initial must not be longer than max")
         return self
+
+
+# Of actions that pace their attempts themselves, where nobody says otherwise.
+OWN_RETRIES: Final = {"webhook": Retry(attempts=10)}
 
 
 class Defaults(Strict):

@@ -230,8 +230,14 @@ def _ai(params: dict[str, Any], result: Any) -> Any:
     return usual | result
 
 
+def _webhook(params: dict[str, Any], result: Any) -> Any:
+    del params
+    return {"id": "msg_test", "status": 200} | result if isinstance(result, dict) else result
+
+
 _FILLED: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     "http": _http,
+    "webhook": _webhook,
     "ai": _ai,
     TURN.name: turn_of,
 }

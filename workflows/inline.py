@@ -9,7 +9,7 @@ from temporalio import workflow
 from workflows.execution import Execution
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.policies import Retry
+    from schemas.policies import OWN_RETRIES, Retry
     from schemas.run import INLINE_HTTP_REVISION
     from schemas.steps import MAX_INLINE_TIMEOUT, SAFE_METHODS, ActionStep
 
@@ -19,13 +19,14 @@ _DEFAULT_RETRY = Retry()
 def policies(run: Execution, step: ActionStep) -> tuple[Retry, timedelta | None]:
     """Give the retry policy, and the timeout that the definition sets."""
     defaults = run.start.definition.defaults
-    retry = step.retry or defaults.retry or _DEFAULT_RETRY
+    own = OWN_RETRIES.get(step.type, _DEFAULT_RETRY)
+    retry = step.retry or defaults.retry or own
     return retry, step.timeout or defaults.timeout
 
 
 def told(retry: Retry) -> dict[str, Any]:
     """Give what the activity must know of the policy: it computes the jittered delay itself."""
-    if retry is _DEFAULT_RETRY:
+    if any(retry is one for one in (_DEFAULT_RETRY, *OWN_RETRIES.values())):
         return {}
     return retry.model_dump(mode="json", by_alias=True, exclude_unset=True)
 

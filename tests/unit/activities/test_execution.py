@@ -248,7 +248,18 @@ async def test_logs_carry_the_run(runner: Runner, step: dict[str, Any]) -> None:
 
 def test_the_catalogue(registry: Registry) -> None:
     specs = registry.specs()
-    assert list(specs) == ["ai", "code", "email", "emit", "function", "http", "lead", "mcp"]
+    assert list(specs) == [
+        "ai",
+        "code",
+        "email",
+        "emit",
+        "function",
+        "http",
+        "lead",
+        "mcp",
+        "webhook",
+        "webhook",
+    ]
     assert specs["ai"].timeout == timedelta(seconds=10)
     for spec in specs.values():
         assert spec.summary.endswith(".")
