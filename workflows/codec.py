@@ -50,7 +50,7 @@ class PayloadEncryption(StrEnum):
     REQUIRED = "required"
 
 
-class PayloadRefusedError(RuntimeError):
+class PayloadRefusedError(ValueError):
     """A payload is not sealed, not for this workflow, altered, or its key is missing.
 
     Not a failure that ends runs: with the right keys and mode they go on where they stopped.

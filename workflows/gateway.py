@@ -51,7 +51,7 @@ from workflows.blockages import Blockages
 from workflows.codec import PayloadRefusedError
 from workflows.described import CLOSED, Closed, Execution, Health
 from workflows.events import RunEvent, translate
-from workflows.opening import converter_for
+from workflows.opening import PayloadDesk, converter_for
 from workflows.refusals import RETRY_AFTER, refusal, translated, unreadable
 from workflows.scheduling import Schedules
 from workflows.search import WORKSPACE, attributes_of
@@ -100,6 +100,11 @@ class Gateway:
     def blockages(self) -> Blockages:
         """The runs that do not get on, under the same deadline."""
         return Blockages(self._client, self._within)
+
+    @property
+    def payloads(self) -> PayloadDesk:
+        """What opens and seals payloads for people's tools; it makes no call."""
+        return PayloadDesk(self._client)
 
     @property
     def task_queue(self) -> str:
