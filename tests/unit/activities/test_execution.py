@@ -258,7 +258,6 @@ def test_the_catalogue(registry: Registry) -> None:
         "lead",
         "mcp",
         "webhook",
-        "webhook",
     ]
     assert specs["ai"].timeout == timedelta(seconds=10)
     for spec in specs.values():
