@@ -121,7 +121,7 @@ async def test_failures_are_kept(step: Step, database: "Database") -> None:
         name = await connect(database, rude.port)
         states: dict[str, MailState] = {}
         for reply in ("450 later", "550 no", "drop"):
-            rude.replies = {"RCPT" if reply == "drop" else "MAIL": reply}
+            rude.replies = {"body" if reply == "drop" else "MAIL": reply}
             context = step()
             with pytest.raises(ActionError):
                 await send(context, an_address(), connection=name)
