@@ -21,6 +21,7 @@ from activities.context import ActionContext
 from activities.errors import ActionError
 from db import ai_answers, ai_budgets, ai_ledger
 from db.ai_breakers import Permit
+from db.ai_budgets import RunBudget
 from db.ai_ledger import AiUsage, Allowance
 from db.engine import Database
 from schemas.errors import ErrorCode, SojournError
@@ -207,7 +208,7 @@ class _Turn:
             if found is None:
                 return None
             budget = await ai_budgets.of_run(session, workspace, self._scope.step.run_id)
-            await ai_ledger.note_cached(session, self._row(endpoint, budget.run_id))
+            await ai_ledger.note_cached(session, self._row(endpoint, budget))
         free = {"cached": True, "input_tokens": 0, "output_tokens": 0, "cost": Decimal(0)}
         return Reply.model_validate({**found, **free})
 
@@ -221,29 +222,31 @@ class _Turn:
             daily = config.daily
             if own is not None:
                 daily = Allowance(usd=own.daily_usd, tokens=own.daily_tokens)
-            bounded = Allowance() != budget.allowance or Allowance() != daily
+            runs = [each.allowance for each in budget.chain]
+            bounded = any(limit != Allowance() for limit in (*runs, daily))
             question = self._question
             if bounded and question.max_tokens is None:
                 question = replace(question, max_tokens=config.max_tokens)
-            row = self._row(endpoint, budget.run_id)
+            row = self._row(endpoint, budget)
             tokens = self._backend.prices.input_estimate(question), question.max_tokens or 0
             price = self._backend.prices.estimate(config.prices, endpoint, tokens)
-            if price is None and (budget.allowance.usd is not None or daily.usd is not None):
+            if price is None and any(limit.usd is not None for limit in (*runs, daily)):
                 raise _without_price(endpoint)
             row.price_known, row.held_cost = price is not None, price or Decimal(0)
             row.held_tokens = sum(tokens)
-            lacking = await ai_ledger.reserve(session, row, budget.allowance, daily)
+            lacking = await ai_ledger.reserve(session, row, runs, daily)
             if lacking is not None:
-                raise _spent(lacking, budget.allowance, daily, row)
+                raise _spent(*lacking, row)
         return _Begun(permit, row, question)
 
-    def _row(self, endpoint: Endpoint, budget_run_id: str) -> AiUsage:
+    def _row(self, endpoint: Endpoint, budget: RunBudget) -> AiUsage:
         step = self._scope.step
         return AiUsage(
             workspace=step.workspace,
             definition=step.definition,
             run_id=step.run_id,
-            budget_run_id=budget_run_id,
+            budget_run_id=budget.run_id,
+            budget_above=[each.run_id for each in budget.above] or None,
             step_path=step.path,
             step_key=step.key,
             provider=endpoint.provider,
@@ -307,18 +310,22 @@ def _without_price(endpoint: Endpoint) -> ActionError:
     )
 
 
-def _spent(scope: str, run: Allowance, daily: Allowance, row: AiUsage) -> ActionError:
+def _spent(scope: str, limit: Allowance, row: AiUsage) -> ActionError:
     """Say whose budget lacks room: a run's is final, a workspace's begins anew at midnight UTC."""
-    of_run = scope == ai_ledger.run_scope(row.budget_run_id)
-    limit = run if of_run else daily
+    own = scope == ai_ledger.run_scope(row.budget_run_id)
+    above = next((id for id in row.budget_above or [] if scope == ai_ledger.run_scope(id)), None)
+    of_run = own or above is not None
     details = {
         "budget": "run" if of_run else "workspace",
         "usd": None if limit.usd is None else str(limit.usd),
         "tokens": limit.tokens,
+        **({} if above is None else {"run_id": above}),
         "estimate_usd": str(row.held_cost),
         "estimate_tokens": row.held_tokens,
     }
-    whose = "the run's AI budget" if of_run else "the workspace's AI budget for today"
+    whose = "the run's AI budget" if own else "the workspace's AI budget for today"
+    if above is not None:
+        whose = "the AI budget of a run above this one"
     message = f"{whose} has no room for this call, which may take {row.held_tokens:,} tokens"
     if row.price_known:
         message += f" and {row.held_cost:.6f} USD"

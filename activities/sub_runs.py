@@ -27,6 +27,7 @@ class _Child(BaseModel):
     version: int | None = None
     parent: str
     path: str
+    detached: bool = False
     input: dict[str, Any]
     lead_id: str | None = None
     correlation_id: str | None = None
@@ -104,6 +105,7 @@ async def _insert(database: Database, child: _Child, version: int, priority: int
         lead_id=child.lead_id,
         parent_run_id=child.parent,
         parent_path=child.path,
+        detached=child.detached,
         priority=priority or 3,
         workflow_id=runs.workflow_id(child.workspace, child.definition, child.run_id),
         correlation_id=child.correlation_id,

@@ -4,6 +4,7 @@ A call is reserved at an upper estimate; its true cost takes the estimate's plac
 nobody knows (a worker died, a model was too slow) stays reserved: it may have been paid for.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db.base import enum_type, now
+from db.base import JSON_TEXT, enum_type, now
 from db.ids import new_id
 
 USD = sa.Numeric(18, 9)
@@ -36,6 +37,7 @@ class AiUsage(SQLModel, table=True):
 
     `held_cost` and `held_tokens` are what budgets count: the estimate until the call is settled.
     `budget_run_id` is the run whose budget it counts against: of a batch, the run above.
+    `budget_above` are the runs that wait for that one, whose budgets count it, too.
     """
 
     __tablename__ = "ai_usage"  # pyright: ignore[reportAssignmentType]
@@ -50,6 +52,7 @@ class AiUsage(SQLModel, table=True):
     definition: str
     run_id: str
     budget_run_id: str
+    budget_above: list[str] | None = Field(default=None, sa_type=JSON_TEXT)
     step_path: str
     step_key: str
     provider: str
@@ -105,8 +108,9 @@ def day_scope(moment: datetime) -> str:
 
 
 def _scopes(row: AiUsage) -> list[str]:
-    # Always in this order, so that two calls never wait for each other.
-    return [run_scope(row.budget_run_id), day_scope(row.at)]
+    # Always in this order, from below to above, so that two calls never wait for each other.
+    runs = [row.budget_run_id, *(row.budget_above or [])]
+    return [*(run_scope(run_id) for run_id in runs), day_scope(row.at)]
 
 
 async def spent(session: AsyncSession, workspace: str, scope: str) -> Spent:
@@ -119,15 +123,16 @@ async def spent(session: AsyncSession, workspace: str, scope: str) -> Spent:
 
 
 async def reserve(
-    session: AsyncSession, row: AiUsage, run: Allowance, workspace: Allowance
-) -> str | None:
+    session: AsyncSession, row: AiUsage, runs: Sequence[Allowance], workspace: Allowance
+) -> tuple[str, Allowance] | None:
     """Store a call before it is made, and count its estimate; gives the scope that lacks room.
 
-    Where it gives one, the caller must roll back: the call may not be made.
+    `runs` are what the run may spend, and those above it. Where a scope comes with what it may
+    spend, the caller must roll back: the call may not be made.
     """
-    for scope, limit in zip(_scopes(row), (run, workspace), strict=True):
+    for scope, limit in zip(_scopes(row), (*runs, workspace), strict=True):
         if not await _count(session, row.workspace, scope, row.held_cost, row.held_tokens, limit):
-            return scope
+            return scope, limit
     session.add(row)
     await session.flush()
     return None

@@ -24,8 +24,8 @@ from schemas.run import ErrorInfo, RunStatus
 
 DEAD = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT})
 
-# Parts of the statement that ends a run: `hit` is its row. A run inside another's is no letter of
-# its own, and one that was re-driven settles the letter it came from.
+# Parts of the statement that ends a run: `hit` is its row. A run for which another waits is no
+# letter of its own, and one that was re-driven settles the letter it came from.
 SETTLE_SQL = """
 settled AS (
     UPDATE dead_letters SET state = 'redriven', updated_at = CAST(:now AS timestamptz),
@@ -45,7 +45,7 @@ letter AS (
         coalesce((SELECT before.redrives FROM dead_letters AS before
             WHERE before.id = hit.redrive_of), 0),
         CAST(:now AS timestamptz), CAST(:now AS timestamptz)
-    FROM hit WHERE hit.parent_run_id IS NULL
+    FROM hit WHERE hit.parent_run_id IS NULL OR hit.detached
     ON CONFLICT (kind, subject_id) DO NOTHING
 )
 """
@@ -79,6 +79,7 @@ class Ended:
     definition: str
     version: int
     parent_run_id: str | None
+    detached: bool
     redrive_of: str | None
 
 
@@ -99,7 +100,7 @@ async def run_ended(
             .execution_options(synchronize_session=False)
         )
         redrives = (await (await session.connection()).execute(settling)).scalar() or 0
-    if status not in DEAD or run.parent_run_id is not None:
+    if status not in DEAD or (run.parent_run_id is not None and not run.detached):
         return
     path, code, message = _told(error)
     await add(

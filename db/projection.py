@@ -56,7 +56,7 @@ UPDATE runs SET
     updated_at = CAST(:now AS timestamptz), checked_at = CAST(:now AS timestamptz)
 WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
     AND seq <= CAST(:seq AS integer) AND status IN ({_OPEN_LIST})
-RETURNING id, workspace, definition, version, parent_run_id, redrive_of
+RETURNING id, workspace, definition, version, parent_run_id, detached, redrive_of
 """  # noqa: S608 - constants of this module
 
 

@@ -260,7 +260,7 @@ async def _run_of(session: AsyncSession, letter: DeadLetter) -> Run:
             if letter.kind is LetterKind.SEND and not run.status.terminal
             else "discard it",
         )
-    if run.parent_run_id is not None:
+    if run.parent_run_id is not None and not run.detached:
         raise ConflictError("the run belongs to another one", hint=f"see {run.parent_run_id}")
     return run
 

@@ -34,6 +34,7 @@ class Run(SQLModel, table=True):
     `flow_key` and `debounce_key` are the values of the definition's keys; `rated` says that its
     start was counted by the rates. `trigger_id` is of the trigger that ordered it.
     `parent_path` is the step of the run above that started it, `each[200]` for a batch of items.
+    Nobody waits for a `detached` one.
     `temporal_run_id` is the first execution's id, `ended_by` that of the one that wrote the end.
     `redrive_of` is the dead letter that it was re-driven from, `resumes_from` the run whose
     finished results it begins with.
@@ -126,6 +127,7 @@ class Run(SQLModel, table=True):
     rated: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     parent_run_id: str | None = None
     parent_path: str | None = None
+    detached: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     redrive_of: str | None = None
     resumes_from: str | None = None
     priority: int = 3

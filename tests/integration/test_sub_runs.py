@@ -145,3 +145,48 @@ async def test_a_thousand_items_with_one_percent_failing(api: AsyncClient) -> No
     inner = (await api.get(f"/api/v1/runs/{first['id']}/steps")).json()
     paths = {step["path"] for step in inner}
     assert {"each", "each[100].good", "each[199].good", "each[107].bad"} <= paths
+
+
+APART = """
+name: {name}
+input: {{type: object, required: [n], properties: {{n: {{type: integer}}}}}}
+output: "{{{{ steps.sub.output }}}}"
+steps:
+  - id: sub
+    type: workflow
+    definition: {child}
+    input: {{n: "{{{{ input.n }}}}"}}
+    mode: detach
+"""
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_failed_run_is_a_dead_letter_where_nobody_waits_for_it(api: AsyncClient) -> None:
+    async def letters(run_id: str, count: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(30):
+            while True:
+                answer = await api.get("/api/v1/dead-letters", params={"run": run_id})
+                if len(answer.json()["items"]) >= count:
+                    return answer.json()["items"]
+                await asyncio.sleep(0.05)
+
+    run = await begin(api, {"n": 13}, CHILD, APART)
+    assert (await run.ended())["status"] == "completed"
+    (child,) = await run.children(1)
+    ended = await Begun(api, child["id"]).ended()
+    assert ended["status"] == "failed"
+    (letter,) = await letters(child["id"], 1)
+    assert (letter["kind"], letter["code"], letter["step_path"]) == ("run", "UNLUCKY", "bad")
+    assert await letters(run.id, 0) == []
+    # It is tried again as a run of its own.
+    body = {"from": "start", "input": {"n": 4}}
+    answer = await api.post(f"/api/v1/dead-letters/{letter['id']}/redrive", json=body)
+    assert answer.status_code == 202, answer.text
+    again = await Begun(api, answer.json()["run_id"]).ended()
+    assert (again["output"], again["parent_run_id"]) == ({"twice": 8}, None)
+    # Where one waits, the letter is that run's.
+    above = await begin(api, {"n": 13}, CHILD, PARENT, depends="blocking")
+    await above.ended()
+    (below,) = await above.children(1)
+    assert (await letters(above.id, 1))[0]["code"] == "UNLUCKY"
+    assert await letters(below["id"], 0) == []

@@ -66,6 +66,7 @@ async def _open(
         "version": step.version,
         "parent": above.run_id,
         "path": state.path,
+        "detached": step.mode == "detach",
         "input": given,
         "lead_id": above.lead.id if above.lead else None,
         "correlation_id": above.correlation_id,
