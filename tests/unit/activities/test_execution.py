@@ -282,6 +282,7 @@ def test_the_worker_gets_every_activity(
         "http",
         "lead",
         "mcp",
+        "webhook",
         "agent_turn",
         "bulk_batch",
         "verdict",

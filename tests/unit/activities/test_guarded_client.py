@@ -16,53 +16,8 @@ from activities._ssrf import (
     TargetPolicy,
 )
 from activities._urls import check_url
+from tests.kit.targets import HOSTILE_URLS
 from tests.servers.wire import Received, WireServer, client_tls, respond, server_tls
-
-HOSTILE_URLS = [
-    "http://127.0.0.1:{port}/",
-    "http://127.1:{port}/",
-    "http://127.0.1:{port}/",
-    "http://0x7f.1:{port}/",
-    "http://0x7f000001:{port}/",
-    "http://2130706433:{port}/",
-    "http://017700000001:{port}/",
-    "http://0177.0.0.1:{port}/",
-    "http://0:{port}/",
-    "http://0.0.0.0:{port}/",
-    "http://localhost:{port}/",
-    "http://LOCALHOST:{port}/",
-    "http://localhost.:{port}/",
-    "http://[::1]:{port}/",
-    "http://[::]:{port}/",
-    "http://[0:0:0:0:0:0:0:1]:{port}/",
-    "http://[::ffff:127.0.0.1]:{port}/",
-    "http://[::ffff:7f00:1]:{port}/",
-    "http://[64:ff9b::7f00:1]:{port}/",
-    "http://①②⑦.⓪.⓪.①:{port}/",
-    "http://127。0。0。1:{port}/",
-    "http://%31%32%37.0.0.1:{port}/",
-    "http://user@127.0.0.1:{port}/",
-    "http://example.com@127.0.0.1:{port}/",
-    "http://example.com:80@127.0.0.1:{port}/",
-    "http://example.com\\@127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}\\@example.com/",
-    "http://127.0.0.1:{port}#@example.com/",
-    "http://127.0.0.1:{port}?@example.com/",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://0xa9fea9fe/",
-    "http://2852039166/",
-    "http://[fd00:ec2::254]/latest/meta-data/",
-    "http://[::ffff:169.254.169.254]/",
-    "http:///127.0.0.1:{port}/",
-    "http:127.0.0.1:{port}/",
-    "//127.0.0.1:{port}/",
-    "file:///etc/passwd",
-    "gopher://127.0.0.1:{port}/_x",
-    "ftp://127.0.0.1:{port}/",
-    "unix:///var/run/docker.sock",
-    "http://127.0.0.1 :{port}/",
-    "http://127.0.0.1:{port}/\r\nHost: x",
-]
 
 
 @pytest.fixture
