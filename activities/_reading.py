@@ -14,13 +14,15 @@ from schemas.run import MAX_OUTPUT_BYTES
 
 # Room for whitespace that parsing drops; more than this is never kept in memory.
 _KEPT_BYTES = 4 * MAX_OUTPUT_BYTES
+# What is parsed at all; more is kept as bytes or not at all.
+MAX_WHOLE_BYTES = _KEPT_BYTES
 MAX_JSON_DEPTH = 64
 _CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A decoded body; `size` counts all of its bytes, of which `data` holds at most 1 MiB."""
+    """A decoded body; `size` counts all of its bytes, of which `data` may hold the first only."""
 
     data: bytes
     size: int
@@ -50,8 +52,8 @@ class Body:
             )
 
 
-async def read_body(response: httpx2.Response) -> Body:
-    """Read a body to its end, decompressing in bounded pieces.
+async def read_body(response: httpx2.Response, *, whole: bool = False) -> Body:
+    """Read a body to its end, decompressing in bounded pieces; keeps 1 MiB of it, or the `whole`.
 
     Raises ActionError LIMIT_EXCEEDED above 10 MiB before or after decompression, HTTP_ERROR for
     a coding that cannot be read.
@@ -70,7 +72,9 @@ async def read_body(response: httpx2.Response) -> Body:
                     retryable=False,
                     details={"limit": MAX_RESPONSE_BYTES},
                 )
-            if len(kept) < _KEPT_BYTES:
+            if whole:
+                kept += piece
+            elif len(kept) < _KEPT_BYTES:
                 kept += piece[: _KEPT_BYTES - len(kept)]
     return Body(bytes(kept), size)
 

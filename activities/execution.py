@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from activities._effects import once
 from activities.backoff import next_delay
 from activities.context import ActionContext
 from activities.errors import ActionError, NotYetError, PacedError, invalid_input, is_retryable
+from activities.heartbeats import Heartbeats
 from activities.logs import LogLines
 from activities.masking import Masks, masking
 from activities.services import Services
@@ -30,7 +31,6 @@ from schemas.run import MAX_OUTPUT_BYTES
 if TYPE_CHECKING:
     from activities.registry import Action
 
-HEARTBEAT_EVERY = timedelta(seconds=3)
 _DEFAULT_RETRY = Retry()
 _random = Random()  # noqa: S311 - spreads retries, guards nothing
 _logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ async def execute(entry: "Action", services: Services, params: Any, context: Any
     """Run one attempt as the Temporal activity that this is; see `attempt`."""
     info = activity.info()
     timeout = info.start_to_close_timeout or entry.timeout
-    with _Heartbeats(info.heartbeat_timeout):
+    with Heartbeats(info.heartbeat_timeout):
         return await attempt(entry, services, params, context, number=info.attempt, timeout=timeout)
 
 
@@ -258,35 +258,3 @@ def _details(error: SojournError) -> dict[str, Any]:
             problem.model_dump(mode="json", exclude_none=True) for problem in error.problems
         ]
     return details
-
-
-class _Heartbeats:
-    """Heartbeats in the background: a lost worker is noticed early, and a cancel gets through.
-
-    A timer of the loop, not a task: most actions end before the first beat.
-    """
-
-    def __init__(self, timeout: timedelta | None) -> None:
-        self._every = min(HEARTBEAT_EVERY, timeout / 3).total_seconds() if timeout else None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> Self:
-        self._schedule()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _schedule(self) -> None:
-        if self._every is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._beat)
-
-    def _beat(self) -> None:
-        try:
-            activity.heartbeat()
-        except Exception as error:
-            # A failed heartbeat must not undo the work: the server's timeout judges it instead.
-            _logger.warning("heartbeats stopped early: %r", error)
-            return
-        self._schedule()

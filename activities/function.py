@@ -4,11 +4,16 @@ import asyncio
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.registry import action
 from schemas.errors import ErrorCode
+from schemas.run import MAX_OUTPUT_BYTES
+
+MAX_RESULT_BYTES = 10 * 1024 * 1024
+MAX_KEPT_BYTES = MAX_OUTPUT_BYTES - 1024
 
 
 class FunctionParams(BaseModel):
@@ -27,7 +32,7 @@ class FunctionParams(BaseModel):
 
 
 class FunctionResult(BaseModel):
-    """What the function gave."""
+    """What the function gave; above 255 KiB the reference of an artifact."""
 
     result: Any = None
 
@@ -45,8 +50,23 @@ async def function(params: FunctionParams, context: ActionContext) -> FunctionRe
         async with asyncio.timeout(context.budget):
             result = await found.call(params.args, context.step, functions.threads)
     except TimeoutError as error:
+        functions.left_behind()
         raise ActionError(
             f"{params.function} was not done within {context.budget:g} s",
             code=ErrorCode.STEP_TIMEOUT,
         ) from error
+    if len(written := to_json(result)) > MAX_KEPT_BYTES:
+        _check_size(len(written))
+        kept = await context.keep(written, "application/json")
+        result = result if kept is None else kept
     return FunctionResult(result=result)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_RESULT_BYTES:
+        raise ActionError(
+            f"the result has {size:,} bytes; an artifact has at most {MAX_RESULT_BYTES:,}",
+            code=ErrorCode.LIMIT_EXCEEDED,
+            retryable=False,
+            details={"bytes": size, "limit": MAX_RESULT_BYTES},
+        )

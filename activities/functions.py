@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
+from activities._isolated import run_isolated
 from activities.errors import ActionError, invalid_input
 from schemas.actions import ParameterFault, StepContext
 from schemas.errors import ErrorCode, InputError, SojournError
@@ -30,16 +31,33 @@ _MARK = "__sojourn_function__"
 _EXPRESSION = "{{"
 _MAX_MESSAGE = 500
 _MAX_THREADS = 32
+_MAX_HANGING = 256
 _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def expose(function: _F) -> _F:
+@overload
+def expose(function: _F, /) -> _F: ...
+
+
+@overload
+def expose(*, isolated: bool) -> Callable[[_F], _F]: ...
+
+
+def expose(function: Any = None, /, *, isolated: bool = False) -> Any:
     """Let definitions call a function; its annotations are its parameters' types.
 
     A parameter annotated `StepContext` is given the step, whose `key` is the same over all
-    attempts. Raises TypeError for a parameter without a type, `*args` and `**kwargs`.
+    attempts. An `isolated` one runs in a process of its own, which is killed at the step's
+    timeout: for code that may hang, since nothing can stop a thread. Raises TypeError for a
+    parameter without a type, `*args` and `**kwargs`.
     """
+    if function is None:
+        return functools.partial(_expose, isolated=isolated)
+    return _expose(function, isolated=isolated)
+
+
+def _expose(function: _F, *, isolated: bool) -> _F:
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     step_name: str | None = None
@@ -55,7 +73,7 @@ def expose(function: _F) -> _F:
         fields[name] = (hints[name], default)
     model = create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
     result = TypeAdapter(hints.get("return", Any))
-    setattr(function, _MARK, (model, result, step_name))
+    setattr(function, _MARK, (model, result, step_name, isolated))
     return function
 
 
@@ -69,6 +87,7 @@ class Exposed:
     model: type[BaseModel]
     answer: TypeAdapter[Any]
     step_name: str | None = None
+    isolated: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -96,6 +115,8 @@ class Exposed:
             values[self.step_name] = step
         call = functools.partial(self.function, **values)
         try:
+            if self.isolated:
+                return await run_isolated(self.reference, given, step)
             if inspect.iscoroutinefunction(self.function):
                 value = await call()
             else:
@@ -129,11 +150,30 @@ class Functions:
     def __init__(self, found: Mapping[str, tuple[Exposed, frozenset[str]]] | None = None) -> None:
         """Keep functions by reference, each with its workspaces; none named means all."""
         self._found = dict(found or {})
+        self._hanging = 0
 
     @functools.cached_property
     def threads(self) -> ThreadPoolExecutor:
         """Where functions run that are no coroutines."""
         return ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="function")
+
+    def left_behind(self) -> None:
+        """Note that a call has not come back in time; its thread must not take a place for ever.
+
+        After half of them new calls get new threads. Raises ActionError LIMIT_EXCEEDED where
+        too many hang: this process cannot be helped but by a new start.
+        """
+        self._hanging += 1
+        if self._hanging % (_MAX_THREADS // 2) == 0:
+            threads = self.__dict__.pop("threads", None)
+            if threads is not None:
+                threads.shutdown(wait=False)
+        if self._hanging > _MAX_HANGING:
+            raise ActionError(
+                f"{self._hanging} functions hang in this worker",
+                code=ErrorCode.LIMIT_EXCEEDED,
+                hint="expose what may hang with @expose(isolated=True), and start the worker anew",
+            )
 
     @classmethod
     def load(cls, modules: Iterable[str]) -> "Functions":
@@ -222,9 +262,9 @@ def _exposed(module: str) -> Iterator[Exposed]:
         # One that was imported from elsewhere is that module's to open.
         if mark is None or not inspect.isfunction(value) or value.__module__ != module:
             continue
-        model, answer, step_name = mark
+        model, answer, step_name, isolated = mark
         summary = (inspect.getdoc(value) or "").partition("\n")[0]
-        yield Exposed(f"{module}:{name}", summary, value, model, answer, step_name)
+        yield Exposed(f"{module}:{name}", summary, value, model, answer, step_name, isolated)
 
 
 def _hint(reference: str, known: Iterable[str]) -> str:

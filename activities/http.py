@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import to_json
 
 from activities._answers import is_transient, may_have_acted, not_begun, not_sent, retry_after
 from activities._client import BEGUN
 from activities._effects import idempotency_key
-from activities._reading import Body, parse_json, read_body
+from activities._reading import MAX_WHOLE_BYTES, Body, parse_json, read_body
 from activities._redirects import MAX_REDIRECTS, REDIRECTS, redirected
 from activities._urls import check_url
 from activities.context import ActionContext
@@ -19,7 +20,10 @@ from activities.http_auth import authorised
 from activities.registry import action
 from schemas.connections import CONNECTION_NAME
 from schemas.errors import ErrorCode, SojournError
+from schemas.run import MAX_OUTPUT_BYTES
 
+# A larger body is an artifact; the headers are a part of the output too.
+MAX_KEPT_BYTES = MAX_OUTPUT_BYTES - 16 * 1024
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Of those, what a server may do twice when it is asked twice (RFC 9110, 9.2.2).
 _NOT_IDEMPOTENT = frozenset({"POST", "PATCH"})
@@ -155,11 +159,15 @@ class HttpParams(BaseModel):
 
 
 class HttpResult(BaseModel):
-    """What came back; `body` is JSON, a text, or null."""
+    """What came back; `body` is JSON, a text, null, or the reference of an artifact."""
 
     status: int
     headers: dict[str, str] = Field(description="names in lower case; repeated ones joined")
-    body: Any = None
+    body: Any = Field(
+        default=None,
+        description="above 240 KiB {artifact, size, content_type, preview}: the bytes are at GET"
+        " /runs/{run}/artifacts/{artifact}",
+    )
     url: str = Field(description="the address that answered, after redirects")
 
 
@@ -282,27 +290,40 @@ async def _exchange(
                 request = redirected(client, request, response, credentials)
                 course.redirected = True
                 continue
-            return await _result(params, response)
+            return await _result(params, response, context)
         finally:
             await response.aclose()
     raise AssertionError("unreachable: the last hop returns or raises")
 
 
-async def _result(params: HttpParams, response: httpx2.Response) -> HttpResult:
+async def _result(
+    params: HttpParams, response: httpx2.Response, context: ActionContext
+) -> HttpResult:
     status = response.status_code
     if not params.expects(status):
         raise _unexpected(params, response, await read_body(response))
     kept: Any = None
     if params.output != "none":
-        body = await read_body(response)
-        body.check_kept()
-        kept = _parsed(params.output, response, body)
+        body = await read_body(response, whole=context.keeps)
+        kept = await _kept(params.output, response, body, context)
     return HttpResult(
         status=status,
         headers={name.lower(): text for name, text in response.headers.items()},
         body=kept,
         url=str(response.request.url),
     )
+
+
+async def _kept(output: str, response: httpx2.Response, body: Body, context: ActionContext) -> Any:
+    """Give the body's value, or the reference of an artifact where it is too large for a step."""
+    body.check_kept()
+    if body.size <= MAX_WHOLE_BYTES:
+        value = _parsed(output, response, body)
+        if body.size <= MAX_KEPT_BYTES or len(to_json(value)) <= MAX_KEPT_BYTES:
+            return value
+    kind = response.headers.get("content-type") or "application/octet-stream"
+    reference = await context.keep(body.data, kind)
+    return _parsed(output, response, body) if reference is None else reference
 
 
 def _parsed(output: str, response: httpx2.Response, body: Body) -> Any:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.heartbeats import beating
 from activities.services import Services
 from db import retention, tenancy
 from schemas.errors import ErrorCode, UnavailableError
@@ -28,7 +29,7 @@ def build(services: Services) -> list[Callable[..., Any]]:
                 "this worker has no database", type=str(ErrorCode.DATABASE_UNAVAILABLE)
             )
         try:
-            with tenancy.scope(workspace):
+            with beating(), tenancy.scope(workspace):
                 done = await retention.prune(services.database, workspace, seconds=SECONDS)
         except (UnavailableError, SQLAlchemyError, OSError) as error:
             raise ApplicationError(

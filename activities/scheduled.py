@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.heartbeats import beating
 from activities.services import Services
 from db import schedules, tenancy
 from schemas.errors import ErrorCode, SojournError, UnavailableError
@@ -24,7 +25,7 @@ def build(services: Services) -> list[Callable[..., Any]]:
     @activity.defn(name=ORDER_SCHEDULED)
     async def order_scheduled(call: Any) -> dict[str, Any]:
         slot = SlotCall.model_validate(call)
-        with tenancy.scope(slot.workspace):
+        with beating(), tenancy.scope(slot.workspace):
             decision = await order(services, slot)
         await _cancel(activity.client(), decision.cancel)
         return decision.answer.model_dump(mode="json", exclude_none=True)

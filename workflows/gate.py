@@ -11,6 +11,7 @@ from schemas.schedules import GATE, ORDER_SCHEDULED, SlotCall
 # Set by Temporal on what a schedule starts: when it was due, without jitter.
 _DUE = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _ATTEMPT = timedelta(seconds=30)
+_HEARTBEAT = timedelta(seconds=10)
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
 
 
@@ -35,6 +36,7 @@ class Gate:
             call,
             result_type=dict[str, Any],
             start_to_close_timeout=_ATTEMPT,
+            heartbeat_timeout=_HEARTBEAT,
             retry_policy=_RETRY,
             summary=f"due {due.isoformat()}",
         )

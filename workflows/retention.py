@@ -9,6 +9,7 @@ from temporalio.common import RetryPolicy
 from schemas.retention import PRUNE, RETENTION
 
 _ATTEMPT = timedelta(minutes=5)
+_HEARTBEAT = timedelta(seconds=10)
 
 
 @workflow.defn(name=RETENTION)
@@ -23,5 +24,6 @@ class Retention:
             workspace,
             result_type=dict[str, Any],
             start_to_close_timeout=_ATTEMPT,
+            heartbeat_timeout=_HEARTBEAT,
             retry_policy=RetryPolicy(maximum_attempts=3),
         )

@@ -1,6 +1,7 @@
 """Functions that an operator opens to definitions, for tests."""
 
 import asyncio
+import os
 import threading
 import time
 from datetime import date
@@ -47,6 +48,24 @@ def slow(seconds: float) -> str:
     started.set()
     time.sleep(seconds)
     return threading.current_thread().name
+
+
+@expose(isolated=True)
+def spins(seconds: float, say: str = "") -> list[str]:
+    """Keep the processor busy; a thread could not be stopped."""
+    print(say)  # noqa: T201 - what is printed must not spoil the answer
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    if say == "raise":
+        raise ActionError("never again", code=ErrorCode.CONFLICT, retryable=False)
+    return [say, str(os.getpid())]
+
+
+@expose
+def large(size: int) -> str:
+    """Give a text of so many letters."""
+    return "x" * size
 
 
 @expose

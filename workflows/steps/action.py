@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.steps import ActionStep
 
 # Every action heartbeats in the background, so that a lost worker shows long before the timeout.
-_HEARTBEAT = timedelta(seconds=15)
+_HEARTBEAT = timedelta(seconds=10)
 # The record must say whether a mail went out, so the end of a cancelled one is awaited.
 _CANCELLATION = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 # While the database is away a run waits; that must not use up what the step may try.

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
 
 TURN = "agent_turn"
 TURN_TIMEOUT = timedelta(seconds=60)
-_HEARTBEAT = timedelta(seconds=15)
+_HEARTBEAT = timedelta(seconds=10)
 _DATABASE_PAUSE = timedelta(seconds=15)
 _DEFAULT_RETRY = Retry()
 

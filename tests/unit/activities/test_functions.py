@@ -1,8 +1,11 @@
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +170,27 @@ def test_references_are_checked_at_publish(functions: Functions) -> None:
         "steps[0].with.args",
         "steps[0].with.args.due",
     }
+
+
+async def test_an_isolated_function_is_a_process_that_a_timeout_kills(scope: ActionContext) -> None:
+    said, pid = await call(scope, "spins", seconds=0, say="hello")
+    assert (said, pid != str(os.getpid())) == ("hello", True)
+    with pytest.raises(ActionError) as raised:
+        await call(scope, "spins", seconds=0, say="raise")
+    assert (raised.value.code, raised.value.retryable) == ("CONFLICT", False)
+    before = time.monotonic()
+    with pytest.raises(ActionError) as late:
+        await call(replace(scope, timeout=timedelta(seconds=3)), "spins", seconds=600)
+    assert late.value.code == ErrorCode.STEP_TIMEOUT
+    assert time.monotonic() - before < 20
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
+    assert not any(b"_isolated" in command for command in commands)
+
+
+async def test_functions_that_hang_take_no_places(scope: ActionContext) -> None:
+    hurried = replace(scope, timeout=timedelta(seconds=0.05))
+    calls = [call(hurried, "slow", seconds=3) for _ in range(40)]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert {getattr(one, "code", one) for one in found} == {ErrorCode.STEP_TIMEOUT}
+    assert "function" in await call(scope, "slow", seconds=0)
