@@ -15,6 +15,7 @@ from activities.registry import Registry, load
 from api.app import create_app
 from api.bulk_jobs import BulkDesk, run_bulk_jobs
 from api.config import ApiConfig
+from api.fetching import fetcher
 from api.outbox import run_outbox
 from api.reconciler import run_reconciler
 from api.rolling import run_rolling
@@ -23,7 +24,7 @@ from api.starting import Starter
 from api.tenants import Tenants
 from db import tenancy
 from db.engine import Database
-from process import QuietServer, main_of, stop_on_signals
+from process import QuietServer, SchemaWatch, main_of, stop_on_signals
 from schemas.actions import ParameterCheck, ParameterFault
 from settings import Settings, SettingsError
 from settings_ai import reveal
@@ -101,6 +102,11 @@ def build_app(
         ai_keep=settings.ai_keep,
         ai_daily=settings.ai_daily,
         masking=settings.masking,
+        temporal_ui_origin=settings.temporal_ui_origin,
+        rate_limit_per_key=settings.rate_limit_per_key,
+        rate_limit_per_workspace=settings.rate_limit_per_workspace,
+        failures_per_minute=settings.rate_limit_failures,
+        oidc=settings.oidc,
     )
     app = create_app(
         database=database,
@@ -112,6 +118,7 @@ def build_app(
         keyring=settings.keyring,
         functions=functions,
         prober=Prober(lambda: services.http, lambda: services.ai_http, mail=services.mail_targets),
+        fetch=fetcher(lambda: services.http),
     )
     app.add_middleware(MeteringMiddleware, telemetry=telemetry)
     return app
@@ -156,6 +163,8 @@ async def serve(settings: Settings) -> None:
     stop_on_signals(stop)
     telemetry = Telemetry()
     database = settings.database()
+    watch = SchemaWatch(database, stop)
+    await watch.begin()
     client = await connect_lazily(settings, telemetry)
     server = build_server(
         settings, build_app(settings, database=database, client=client, telemetry=telemetry)
@@ -167,6 +176,7 @@ async def serve(settings: Settings) -> None:
     server.should_exit = True
     try:
         await serving
+        await watch.end()
     finally:
         await database.close()
 

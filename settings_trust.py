@@ -1,18 +1,32 @@
 """Settings of trust: who may call, what is sealed, which code runs."""
 
 import re
+from typing import Self
 
-from pydantic import SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from api.tokens import OidcConfig
 from schemas.keyring import KeyRing
 from workflows.codec import PayloadEncryption, SealingCodec
 
+_URL = r"^https?://[^\s/?#@]+[^\s?#]*$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
 class TrustSettings(BaseSettings):
     """What identity, encryption and deployments are told by their environment."""
+
+    # Calls of one key or user, and of a workspace, a minute; bad credentials of an address.
+    rate_limit_per_key: int = Field(default=6_000, ge=1)
+    rate_limit_per_workspace: int = Field(default=30_000, ge=1)
+    rate_limit_failures: int = Field(default=60, ge=1)
+    # Whose tokens users carry. Its keys are where the discovery document says, unless given.
+    oidc_issuer: str | None = Field(default=None, pattern=_URL)
+    oidc_audience: str | None = None
+    oidc_jwks_url: str | None = Field(default=None, pattern=_URL)
+    oidc_workspace_claim: str = "sojourn_workspace"
+    oidc_role_claim: str = "sojourn_role"
 
     # Payloads in Temporal. "id:base64,…" like secret_keys, and never the same keys.
     payload_keys: SecretStr | None = None
@@ -41,6 +55,25 @@ class TrustSettings(BaseSettings):
         if value != PayloadEncryption.OFF and info.data.get("payload_keys", value) is None:
             raise ValueError("needs SOJOURN_PAYLOAD_KEYS")
         return value
+
+    @property
+    def oidc(self) -> OidcConfig | None:
+        """Whose tokens are taken; None where no issuer is set."""
+        if self.oidc_issuer is None or self.oidc_audience is None:
+            return None
+        return OidcConfig(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            jwks_url=self.oidc_jwks_url,
+            workspace_claim=self.oidc_workspace_claim,
+            role_claim=self.oidc_role_claim,
+        )
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("SOJOURN_OIDC_ISSUER and SOJOURN_OIDC_AUDIENCE belong together")
+        return self
 
     @property
     def payload_codec(self) -> SealingCodec | None:

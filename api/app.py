@@ -10,17 +10,22 @@ from activities.functions import Functions
 from activities.probing import Prober
 from api.auth import authenticate
 from api.circuit import Circuit
+from api.codec_cors import CodecCorsMiddleware
 from api.config import ApiConfig
 from api.content import refuse_unstorable
 from api.correlation import CorrelationMiddleware
+from api.credentials import Credentials
 from api.errors import add_error_handlers
 from api.guard import GuardMiddleware
 from api.headers import HeadersMiddleware
+from api.jwks import Fetch, KeySet
+from api.models.codec import MAX_BYTES as MAX_CODEC_BYTES
 from api.openapi import TAGS, describe
 from api.queue_gauges import QueueGauges
 from api.routes import api_router, process_router
 from api.simulation import Simulator
 from api.tenants import Tenants
+from api.tokens import Issuer, OidcConfig
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
@@ -41,11 +46,12 @@ def create_app(
     keyring: KeyRing | None = None,
     prober: Prober | None = None,
     functions: Functions | None = None,
+    fetch: Fetch | None = None,
 ) -> FastAPI:
     """Build the API over a database and a gateway; `lifespan` belongs to the composition root.
 
     Without a `simulator` or a `prober` the operations that need it answer 501, without a `keyring`
-    those that store or open secrets answer 409.
+    those that store or open secrets answer 409. `fetch` gets the keys of an OIDC issuer.
 
     Nothing is connected here: the app answers 503 for what is away, and recovers by itself.
     """
@@ -70,6 +76,7 @@ def create_app(
     app.state.queue_gauges = QueueGauges(database, gateway, Tenants(database, config.workspace))
     app.state.catalogue = catalogue
     app.state.config = config
+    app.state.credentials = Credentials(database, config, _issuer(config.oidc, fetch))
     app.state.simulator = simulator
     app.state.keyring = keyring
     app.state.prober = prober
@@ -82,8 +89,20 @@ def create_app(
     app.add_middleware(
         GuardMiddleware,
         max_body_bytes=config.max_body_bytes,
-        larger={"/api/v1/import": max(MAX_BYTES, config.max_body_bytes)},
+        larger={
+            "/api/v1/import": max(MAX_BYTES, config.max_body_bytes),
+            "/api/v1/codec/decode": max(MAX_CODEC_BYTES, config.max_body_bytes),
+        },
     )
+    app.add_middleware(CodecCorsMiddleware, origin=config.temporal_ui_origin)
     app.add_middleware(HeadersMiddleware, secure=(config.public_url or "").startswith("https://"))
     app.add_middleware(CorrelationMiddleware)
     return app
+
+
+def _issuer(oidc: OidcConfig | None, fetch: Fetch | None) -> Issuer | None:
+    if oidc is None:
+        return None
+    if fetch is None:
+        raise ValueError("tokens of an issuer need what fetches its keys")
+    return Issuer(oidc, KeySet(oidc.issuer, oidc.jwks_url, fetch))

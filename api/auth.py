@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import structlog
-from fastapi import Request, Security
+from fastapi import BackgroundTasks, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.authorization import authorise
-from api.credentials import identify
+from api.credentials import Credentials
 from api.identity import UnauthorizedError
 from db import tenancy
 
@@ -35,6 +35,7 @@ async def authenticate(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     header: Annotated[str | None, Security(_header)],
+    after: BackgroundTasks,
 ) -> None:
     """Let the request pass if its endpoint is public, or its caller may do what it asks for.
 
@@ -50,7 +51,9 @@ async def authenticate(
             "the API key is missing",
             hint="send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
         )
-    identity = await identify(request, given)
+    credentials: Credentials = request.app.state.credentials
+    address = request.client.host if request.client is not None else "unknown"
+    identity = await credentials.identify(given, address, after)
     tenancy.enter(identity.workspace)
     structlog.contextvars.bind_contextvars(actor=identity.actor, workspace=identity.workspace)
     await authorise(request, identity)

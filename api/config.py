@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from api.tokens import OidcConfig
 from db.admission import Caps
 from db.ai_ledger import Allowance
 from db.ordering import MAX_QUEUED
@@ -42,6 +43,13 @@ class ApiConfig:
     render_metrics: Callable[[], bytes] = _no_metrics
     ai_keep: Keep = Keep.FULL
     ai_daily: Allowance = field(default_factory=Allowance)
+    # The origin of Temporal's Web UI, whose pages may call the codec server.
+    temporal_ui_origin: str | None = None
+    # Calls; bad credentials are counted by the client's address.
+    rate_limit_per_key: int | None = None
+    rate_limit_per_workspace: int | None = None
+    failures_per_minute: int | None = None
+    oidc: OidcConfig | None = None
     # What hides secrets in logs of runs.
     masking: Masking = field(default_factory=lambda: Masking("sojourn"))
 

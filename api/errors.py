@@ -29,6 +29,8 @@ STATUS: dict[str, int] = {
     ErrorCode.TEMPORAL_UNAVAILABLE: 503,
     ErrorCode.DATABASE_UNAVAILABLE: 503,
     ErrorCode.TIMEOUT: 504,
+    # Of the issuer of tokens: nothing else here is fetched for a caller.
+    ErrorCode.HTTP_ERROR: 503,
 }
 _HTTP_CODES: dict[int, ErrorCode] = {
     401: ErrorCode.UNAUTHORIZED,
@@ -164,8 +166,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 _DESCRIPTIONS = {
     400: "The body cannot be read",
-    401: "The API key is missing or wrong",
-    403: "Whoever is named may not do this",
+    401: "The credential is missing or wrong",
+    403: "The caller, or whoever is named, may not do this",
     404: "It does not exist",
     409: "It is not in the state that the request needs",
     413: "The body is too large",
@@ -181,9 +183,9 @@ _RETRY_AFTER = {
 def problems(*statuses: int, closed: bool = True) -> dict[int | str, dict[str, Any]]:
     """OpenAPI responses for these problem statuses, and those that every operation may give.
 
-    `closed` operations need the API key and add 401; 422 and 503 are always there.
+    `closed` operations need a credential and add 401, 403, 429; 422 and 503 are always there.
     """
-    every = {*statuses, 422, 503, *({401} if closed else ())}
+    every = {*statuses, 422, 503, *({401, 403, 429} if closed else ())}
     return {
         status: {
             "description": _DESCRIPTIONS[status],

@@ -27,6 +27,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "bulk", "description": "One action on many runs or dead letters."},
     {"name": "analytics", "description": "Figures of runs, steps, mails, splits and queues."},
     {"name": "language", "description": "What definitions may say."},
+    {"name": "access", "description": "API keys, members and workspaces."},
     {"name": "retention", "description": "How long rows are kept."},
     {"name": "process", "description": "Health and metrics."},
 ]

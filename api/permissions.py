@@ -61,6 +61,7 @@ _VIEWER = (
     "list_versions",
     "preview_schedule",
     "stream_run_events",
+    "whoami",
 )
 _OPERATOR = (
     "abort_step",
@@ -69,6 +70,7 @@ _OPERATOR = (
     "backfill_schedule",
     "cancel_bulk_job",
     "cancel_run",
+    "decode_payloads",
     "disable_trigger",
     "discard_dead_letter",
     "enable_trigger",
@@ -126,17 +128,31 @@ _EDITOR = (
     "validate_definition",
 )
 _ADMIN = (
+    "create_api_key",
+    "create_workspace",
     "delete_ai_budget",
     "delete_connection",
     "delete_inbox",
+    "delete_member",
     "delete_secret",
+    "delete_workspace",
+    "get_api_key",
+    "get_workspace",
+    "list_api_keys",
+    "list_members",
+    "list_workspaces",
+    "encode_payloads",
     "prune_rows",
     "put_ai_budget",
     "put_connection",
     "put_inbox",
+    "put_member",
     "put_secret",
+    "revoke_api_key",
+    "rotate_api_key",
     "rotate_inbox_token",
     "set_retention",
+    "update_workspace",
 )
 
 PERMISSIONS: dict[str, Role] = {
@@ -146,6 +162,41 @@ PERMISSIONS: dict[str, Role] = {
     **dict.fromkeys(_ADMIN, Role.ADMIN),
 }
 # For the operator of the installation alone, whatever the role.
-INSTALLATION_ONLY: frozenset[str] = frozenset()
+INSTALLATION_ONLY = frozenset(
+    {
+        "create_workspace",
+        "delete_workspace",
+        "get_workspace",
+        "list_workspaces",
+        "update_workspace",
+    }
+)
 # What tells of the process, and so of every workspace: for callers of the installation's own.
 HOME_ONLY = frozenset({"get_metrics", "list_ai_circuits"})
+# What scopes are of: the first tag of each operation, with hyphens. `whoami` is in every scope.
+RESOURCES = frozenset(
+    {
+        "access",
+        "ai",
+        "analytics",
+        "approvals",
+        "bulk",
+        "bundles",
+        "connections",
+        "dead-letters",
+        "definitions",
+        "events",
+        "forms",
+        "language",
+        "leads",
+        "mail",
+        "process",
+        "retention",
+        "runs",
+        "templates",
+        "triggers",
+        "versions",
+        "webhooks",
+    }
+)
+UNSCOPED = frozenset({"whoami"})

@@ -6,10 +6,12 @@ from api.routes import (
     actions,
     ai,
     analytics,
+    api_keys,
     approvals,
     artifacts,
     bulk,
     bundles,
+    codec,
     connections,
     dead_letters,
     definitions,
@@ -22,6 +24,7 @@ from api.routes import (
     leads,
     logs,
     mail_inbound,
+    members,
     metrics,
     migrations,
     operators,
@@ -43,6 +46,7 @@ from api.routes import (
     unsubscribe,
     versions,
     webhook_deliveries,
+    workspaces,
 )
 
 api_router = APIRouter()
@@ -82,7 +86,11 @@ for _module in (
     schema,
     simulation,
     actions,
+    api_keys,
+    members,
+    workspaces,
     docs,
+    codec,
 ):
     api_router.include_router(_module.router)
 
