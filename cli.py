@@ -13,6 +13,7 @@ import cli_bulk
 import cli_bundles
 import cli_chaos
 import cli_dead_letters
+import cli_deployment
 import cli_logs
 import cli_operators
 import cli_runs
@@ -40,6 +41,7 @@ for _module in (
     cli_triggers,
     cli_bundles,
     cli_secrets,
+    cli_deployment,
 ):
     app.add_typer(_module.app)
 

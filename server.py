@@ -107,6 +107,7 @@ def build_app(
         rate_limit_per_workspace=settings.rate_limit_per_workspace,
         failures_per_minute=settings.rate_limit_failures,
         oidc=settings.oidc,
+        revision=settings.interpreter_revision,
     )
     app = create_app(
         database=database,

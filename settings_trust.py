@@ -8,7 +8,9 @@ from pydantic_settings import BaseSettings
 
 from api.tokens import OidcConfig
 from schemas.keyring import KeyRing
+from schemas.run import REVISION
 from workflows.codec import PayloadEncryption, SealingCodec
+from workflows.deployment import Deployment
 
 _URL = r"^https?://[^\s/?#@]+[^\s?#]*$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
@@ -27,6 +29,13 @@ class TrustSettings(BaseSettings):
     oidc_jwks_url: str | None = Field(default=None, pattern=_URL)
     oidc_workspace_claim: str = "sojourn_workspace"
     oidc_role_claim: str = "sojourn_role"
+
+    # Worker Deployment Versioning: off without a name.
+    deployment_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,100}$")
+    deployment_build: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    deployment_pinned: bool = False
+    # What runs that start here are begun with: an older one while older workers are about.
+    interpreter_revision: int = Field(default=REVISION, ge=1, le=REVISION)
 
     # Payloads in Temporal. "id:base64,…" like secret_keys, and never the same keys.
     payload_keys: SecretStr | None = None
@@ -74,6 +83,19 @@ class TrustSettings(BaseSettings):
         if (self.oidc_issuer is None) != (self.oidc_audience is None):
             raise ValueError("SOJOURN_OIDC_ISSUER and SOJOURN_OIDC_AUDIENCE belong together")
         return self
+
+    @model_validator(mode="after")
+    def _check_deployment(self) -> Self:
+        if (self.deployment_name is None) != (self.deployment_build is None):
+            raise ValueError("SOJOURN_DEPLOYMENT_NAME and SOJOURN_DEPLOYMENT_BUILD belong together")
+        return self
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """Under which name and build workers poll; None where they are not versioned."""
+        if self.deployment_name is None or self.deployment_build is None:
+            return None
+        return Deployment(self.deployment_name, self.deployment_build, self.deployment_pinned)
 
     @property
     def payload_codec(self) -> SealingCodec | None:

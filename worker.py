@@ -20,7 +20,7 @@ from activities.mail_polling import MailPoller
 from activities.registry import load
 from db import tenancy, workspaces
 from db.engine import Database
-from process import QuietServer, main_of, stop_on_signals
+from process import QuietServer, SchemaWatch, main_of, stop_on_signals
 from schemas.errors import SojournError
 from settings import Settings
 from settings_ai import reveal
@@ -70,6 +70,7 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
         sandboxed=settings.workflow_sandbox,
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown=timedelta(seconds=settings.shutdown_grace),
+        deployment=settings.deployment,
     )
     try:
         await _run(worker, stop, settings.shutdown_grace + _STUCK)
@@ -130,6 +131,8 @@ async def serve(settings: Settings) -> None:
         return
     client = connecting.result()
     database = settings.database()
+    watch = SchemaWatch(database, stop)
+    await watch.begin()
     pages: asyncio.Task[None] | None = None
     server: QuietServer | None = None
     if settings.metrics_port is not None:
@@ -137,6 +140,7 @@ async def serve(settings: Settings) -> None:
         pages = asyncio.create_task(server.serve())
     try:
         await work(settings, client, database, stop)
+        await watch.end()
     finally:
         if server is not None and pages is not None:
             server.should_exit = True

@@ -10,7 +10,7 @@ from db.ordering import MAX_QUEUED
 from schemas.definition import MAX_BYTES
 from schemas.keeping import Keep
 from schemas.masking import Masking
-from schemas.run import MAX_INPUT_BYTES
+from schemas.run import MAX_INPUT_BYTES, REVISION
 
 
 def _no_metrics() -> bytes:
@@ -37,6 +37,8 @@ class ApiConfig:
     # A body may hold more than the input itself: keys, lead, tracking.
     max_body_bytes: int = MAX_INPUT_BYTES + 64 * 1024
     state_deadline: float = 1.0
+    # Of the interpreter: what runs are begun with.
+    revision: int = REVISION
     # Of the workspace, over all its definitions.
     caps: Caps = field(default_factory=Caps)
     max_queued: int = MAX_QUEUED

@@ -37,7 +37,7 @@ from schemas.errors import (
     SojournError,
     UnavailableError,
 )
-from schemas.run import REVISION, Lead, RunStart, RunState, RunStatus
+from schemas.run import Lead, RunStart, RunState, RunStatus
 from schemas.validation import check_size
 from workflows.gateway import Gateway
 
@@ -316,7 +316,7 @@ class Starter:
             correlation_id=run.correlation_id,
             timescale=self.config.timescale,
             timeouts=action_timeouts(self.catalogue),
-            revision=REVISION,
+            revision=self.config.revision,
         )
 
     async def _tell_temporal(self, run: Run, start: RunStart, state: RunState | None = None) -> str:

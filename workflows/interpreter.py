@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         MAX_MAILBOX,
         MAX_MAILBOX_BYTES,
         QUOTAS_REVISION,
+        REVISION,
         ErrorInfo,
         Event,
         RunStart,
@@ -40,6 +41,9 @@ with workflow.unsafe.imports_passed_through():
 def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
     convert = workflow.payload_converter().from_payload
     start = convert(args[0].payload, RunStart)
+    if start.revision > REVISION:
+        # Fails the workflow task, not the run: a newer worker takes it, and this one does no harm.
+        raise RuntimeError(f"the run needs revision {start.revision}, this worker has {REVISION}")
     if len(args) > 1:
         return start, convert(args[1].payload, RunState)
     # Not now(): what happened while no worker took the first task is part of the run.

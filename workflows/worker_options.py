@@ -16,6 +16,7 @@ from temporalio.worker.workflow_sandbox import (
 )
 
 from workflows.bulk import Bulk
+from workflows.deployment import Deployment
 from workflows.gate import Gate
 from workflows.interpreter import Interpreter
 from workflows.retention import Retention
@@ -48,11 +49,13 @@ def build_worker(
     graceful_shutdown: timedelta = timedelta(seconds=20),
     sandboxed: bool = True,
     on_fatal_error: Callable[[BaseException], Any] | None = None,
+    deployment: Deployment | None = None,
 ) -> Worker:
     """Build a worker for the interpreter and the given activities; it does not run yet.
 
     The sandbox finds what must not stand in workflow code. There is only the interpreter's, which
     the tests run and replay inside it; a worker may do without and save much of its CPU time.
+    With a `deployment` it gets nothing until its build has been made the current one.
     """
     return Worker(
         client,
@@ -68,4 +71,5 @@ def build_worker(
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         nonsticky_to_sticky_poll_ratio=0.5,
         on_fatal_error=on_fatal_error,
+        deployment_config=None if deployment is None else deployment.options,
     )
