@@ -9,13 +9,24 @@ from typing import Any, Self
 from tests.servers.wire import Received, WireServer, respond
 
 SESSION = "session-1"
+_NUMBERS = {
+    "type": "object",
+    "required": ["a", "b"],
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+}
+TOOLS: list[dict[str, Any]] = [
+    {"name": "add", "description": "Add two numbers.", "inputSchema": _NUMBERS},
+    {"name": "fail", "title": "Fails", "inputSchema": {"type": "object"}},
+    {"name": "strict", "inputSchema": {"type": "object"}},
+]
 
 
 @dataclass
 class McpServer:
     """A server with the tools `add`, `fail` and `strict`; use it as `async with`.
 
-    `stream` answers with server-sent events that never end; `status` other than 200 refuses.
+    `tools/list` gives one tool a page. `stream` answers with server-sent events that never end;
+    `status` other than 200 refuses.
     """
 
     stream: bool = False
@@ -88,6 +99,10 @@ def _outcome(message: dict[str, Any]) -> dict[str, Any]:
                 "serverInfo": {"name": "test", "version": "1"},
             }
         }
+    if message["method"] == "tools/list":
+        place = int(message["params"].get("cursor", "0"))
+        more = {"nextCursor": str(place + 1)} if place + 1 < len(TOOLS) else {}
+        return {"result": {"tools": [TOOLS[place]], **more}}
     given = message["params"]
     if given["name"] == "add":
         total = given["arguments"]["a"] + given["arguments"]["b"]

@@ -257,6 +257,7 @@ def test_the_catalogue(registry: Registry) -> None:
         "http",
         "lead",
         "mcp",
+        "mcp_tools",
         "webhook",
     ]
     assert specs["ai"].timeout == timedelta(seconds=10)
@@ -282,6 +283,7 @@ def test_the_worker_gets_every_activity(
         "http",
         "lead",
         "mcp",
+        "mcp_tools",
         "webhook",
         "agent_turn",
         "bulk_batch",

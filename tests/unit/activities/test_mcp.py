@@ -5,7 +5,7 @@ import pytest
 
 from activities.context import ActionContext
 from activities.errors import ActionError
-from activities.mcp import McpParams, McpResult, mcp
+from activities.mcp import McpParams, McpResult, McpToolsParams, mcp, mcp_tools
 from schemas.errors import ErrorCode
 from tests.servers.mcp_server import McpServer
 
@@ -25,6 +25,26 @@ async def test_a_tool_is_called(server: McpServer, context: ActionContext) -> No
     assert result.text == "5"
     assert result.structured == {"total": 5}
     assert server.seen == ["initialize", "notifications/initialized", "tools/call", "DELETE"]
+
+
+async def test_tools_are_listed_page_by_page(server: McpServer, context: ActionContext) -> None:
+    found = await mcp_tools(McpToolsParams(url=server.url), context)
+    assert [tool.name for tool in found.tools] == ["add", "fail", "strict"]
+    assert [tool.description for tool in found.tools] == ["Add two numbers.", "Fails", ""]
+    assert found.tools[0].parameters["required"] == ["a", "b"]
+    pages = server.seen.count("tools/list")
+    assert (pages, server.seen[-1]) == (3, "DELETE")
+
+
+async def test_only_tools_that_are_named(server: McpServer, context: ActionContext) -> None:
+    asked = McpToolsParams(url=server.url, tools=["strict", "add"])
+    found = await mcp_tools(asked, context)
+    assert [tool.name for tool in found.tools] == ["strict", "add"]
+    with pytest.raises(ActionError, match="no tool 'sub'") as raised:
+        await mcp_tools(McpToolsParams(url=server.url, tools=["add", "sub"]), context)
+    assert (raised.value.code, raised.value.retryable) == (ErrorCode.NOT_FOUND, False)
+    assert raised.value.hint is not None
+    assert "add" in raised.value.hint
 
 
 @pytest.mark.parametrize(
