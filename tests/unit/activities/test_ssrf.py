@@ -1,8 +1,6 @@
 """The guard against a corpus of addresses and ways to write them."""
 
-import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies
@@ -96,16 +94,3 @@ def test_no_public_ipv6_address_is_special_nor_hides_a_special_one(address: IPv6
         inner = embedded(address)
         assert all(is_public(one) for one in inner)
         assert inner or address.is_global
-
-
-def test_one_place_opens_http_connections(repository: Path) -> None:
-    openers = re.compile(
-        r"(Async|Guarded)Client\(|httpx2\.(get|post|Client)\b|urllib\.request|import requests"
-    )
-    found = {
-        str(path.relative_to(repository))
-        for package in ("activities", "api", "db", "schemas", "web", "workflows")
-        for path in (repository / package).rglob("*.py")
-        if openers.search(path.read_text())
-    }
-    assert found == {"activities/_client.py"}
