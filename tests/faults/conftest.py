@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -57,10 +57,14 @@ def hurried_examples(folder: Path) -> Path:
 
 
 @pytest.fixture
-def stand(servers: Stand) -> Iterator[Stand]:
-    """The servers with an empty mail server; a test starts its workers, which end with it."""
+async def stand(servers: Stand) -> AsyncIterator[Stand]:
+    """The servers with an empty mail server; a test starts its workers, which end with it.
+
+    In no test does a final status change.
+    """
     servers.smtp.deliveries.clear()
     servers.smtp.hold = None
     yield servers
     if servers.worker is not None:
         servers.kill_worker()
+    assert await servers.final_changes() == []

@@ -22,6 +22,7 @@ from dev.ports import HOST, any_port, is_free
 from dev.postgres import EmbeddedPostgres
 from dev.processes import Child
 from dev.temporal import TemporalServer
+from schemas.run import TERMINAL
 from tests.servers.smtp_server import SlowSmtp
 from workflows.setup import connect, prepare_namespace
 
@@ -29,6 +30,21 @@ API_KEY = "fault-key-0123456789"
 DEADLINE = 60.0
 TIMESCALE = 259_200  # three days pass in one second
 _PROGRAM = str(Path(sys.executable).parent / "sojourn")
+# Notes every change of a status that was final; a test that undoes one on purpose says so to
+# PostgreSQL.
+_WATCH_FINAL = f"""
+CREATE TABLE final_changes (run_id text, was text, became text);
+CREATE FUNCTION note_final() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF OLD.status IN ({", ".join(f"'{status.value}'" for status in TERMINAL)})
+        AND NEW.status IS DISTINCT FROM OLD.status
+    THEN
+        INSERT INTO final_changes VALUES (OLD.id, OLD.status, NEW.status);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_final AFTER UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION note_final();
+"""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,6 +87,9 @@ class Stand:
             await connection.execute("CREATE DATABASE sojourn")
             await connection.close()
             await upgrade(postgres.url("sojourn"))
+            connection = await asyncpg.connect(postgres.url("sojourn"))
+            await connection.execute(_WATCH_FINAL)
+            await connection.close()
             client = await connect(temporal.address)
             await prepare_namespace(client)
         except BaseException:
@@ -79,6 +98,15 @@ class Stand:
             raise
         database = Database(postgres.url("sojourn"))
         return cls(folder, postgres, temporal, client, database, smtp)
+
+    async def final_changes(self) -> list[tuple[str, str, str]]:
+        """Give the runs whose final status has changed, with what it was and what it became."""
+        connection = await asyncpg.connect(self.postgres.url("sojourn"))
+        try:
+            found = await connection.fetch("SELECT run_id, was, became FROM final_changes")
+        finally:
+            await connection.close()
+        return [tuple(row) for row in found]
 
     async def stop(self) -> None:
         """End every process that was started."""
@@ -123,6 +151,17 @@ class Stand:
             return child.pid in await self._pollers()
 
         await until(polls, "the worker polls")
+
+    async def start_other_worker(self, **settings: str) -> Child:
+        """Start one more worker, and wait until it polls; whoever asked for it ends it."""
+        child = self._spawn("worker", settings)
+
+        async def polls() -> bool:
+            assert child.running, child.tail(30)
+            return child.pid in await self._pollers()
+
+        await until(polls, "the other worker polls")
+        return child
 
     async def _pollers(self) -> set[int]:
         """Give the pids that poll for activities; dead ones stay in the list for minutes."""
