@@ -19,6 +19,7 @@ import activities
 from activities.context import ActionContext
 from activities.errors import ActionError
 from activities.services import Services
+from db.deliveries import MARKED_SENT
 from schemas.actions import ActionSpec, ParameterCheck
 from schemas.errors import ErrorCode
 from schemas.policies import DEFAULT_TIMEOUT
@@ -47,6 +48,8 @@ INTERNAL = (
 _MARK = "__sojourn_action__"
 
 Ledger = Literal["common", "own"]
+# Of a result that an operator stands in for.
+_DELIVERY = {"const": MARKED_SENT, "description": "an operator has marked it as sent"}
 ActionFunction = Callable[[Any, ActionContext], Awaitable[BaseModel]]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -67,11 +70,14 @@ class Action:
 
     def spec(self) -> ActionSpec:
         """Give the catalogue entry, with JSON Schemas made from the models."""
+        result = self.result.model_json_schema(by_alias=True, mode="serialization")
+        if self.ledger is not None:
+            result.setdefault("properties", {}).setdefault("delivery", _DELIVERY)
         return ActionSpec(
             name=self.name,
             summary=self.summary,
             params=self.params.model_json_schema(by_alias=True, mode="validation"),
-            result=self.result.model_json_schema(by_alias=True, mode="serialization"),
+            result=result,
             timeout=self.timeout,
             at_most_once=self.ledger is not None,
             check=self.check,

@@ -16,6 +16,7 @@ from tests.kit.event_scenarios import EVENT_SCENARIOS
 from tests.kit.histories import ENGINE, FOLDER, read, recorded
 from tests.kit.inline_scenarios import INLINE
 from tests.kit.loop_scenarios import LOOPS
+from tests.kit.once_scenarios import ONCE
 from tests.kit.scenarios import SCENARIOS
 from tests.kit.stretch_scenarios import STRETCHES
 from workflows.execution import Execution
@@ -55,6 +56,7 @@ def test_every_scenario_has_a_history() -> None:
             *ACTION_SCENARIOS,
             *AGENTS,
             *STRETCHES,
+            *ONCE,
         )
     } - names
     assert not missing, "record them with RECORD_HISTORIES=1, see CONTRIBUTING"
