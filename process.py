@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import uvicorn
 import uvloop
 
+from db.engine import Database
+from schemas.errors import SojournError, UnavailableError
 from settings import Settings, SettingsError, load_settings
 from telemetry import configure_logging
 
+# Seconds between two looks at the schema while PostgreSQL is away.
+_LOOK_AGAIN = 2.0
 Serve = Callable[[Settings], Coroutine[Any, Any, None]]
 
 
@@ -40,6 +44,49 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, asked)
 
 
+class SchemaWatch:
+    """Refuses a database whose schema is not this program's, now or when it can be reached.
+
+    An old process that starts again beside a newer schema would write what the new ones misread.
+    """
+
+    def __init__(self, database: Database, stop: asyncio.Event) -> None:
+        """Look at `database`; `stop` is set when it turns out to be another version's."""
+        self._database = database
+        self._stop = stop
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Look once; raises ConflictError. While PostgreSQL is away, go on looking meanwhile."""
+        # Imported here: no command that only talks to the API needs it.
+        from db.migrate import check_revision
+
+        async def wait() -> None:
+            try:
+                while True:
+                    await asyncio.sleep(_LOOK_AGAIN)
+                    try:
+                        return await check_revision(self._database)
+                    except UnavailableError:
+                        continue
+            except SojournError:
+                self._stop.set()
+                raise
+
+        try:
+            await check_revision(self._database)
+        except UnavailableError:
+            self._waiting = asyncio.create_task(wait())
+
+    async def end(self) -> None:
+        """Stop looking; raises ConflictError where that is why the process stops."""
+        if self._waiting is None:
+            return
+        self._waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._waiting
+
+
 def run_process(name: str, settings: Settings, serve: Serve) -> None:
     """Run a process to its end and `leave` with its code: 0 after a stop, 1 after a failure."""
     configure_logging(settings)
@@ -50,6 +97,11 @@ def run_process(name: str, settings: Settings, serve: Serve) -> None:
     except SystemExit as left:
         # uvicorn leaves like this when its port is taken; it has logged why.
         code = left.code if isinstance(left.code, int) else 1
+    except SojournError as error:
+        # Said on purpose: where it was raised tells nobody more.
+        hint = f" ({error.hint})" if error.hint else ""
+        logging.getLogger(f"sojourn.{name}").critical("the %s ends: %s%s", name, error, hint)
+        code = 1
     except Exception:
         logging.getLogger(f"sojourn.{name}").critical("the %s died", name, exc_info=True)
         code = 1

@@ -7,7 +7,7 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import tenancy
+from db import audit, tenancy
 from db.ids import new_id
 
 HEADER = b"x-request-id"
@@ -25,6 +25,12 @@ def public_path(path: str) -> str:
 def request_id() -> str | None:
     """The id of the request being answered, None outside of one."""
     return _current.get()
+
+
+def _client(scope: Scope) -> str | None:
+    """Give the address that the request came from, which may be a proxy's."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 class CorrelationMiddleware:
@@ -60,6 +66,7 @@ class CorrelationMiddleware:
         with (
             structlog.contextvars.bound_contextvars(correlation_id=identity),
             tenancy.scope(None),
+            audit.request(identity, _client(scope)),
         ):
             try:
                 await self.app(scope, receive, send_with_id)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.functions import Functions
+from api import auditing
 from api.circuit import Circuit
 from api.config import ApiConfig
 from api.identity import Identity
@@ -88,10 +89,11 @@ async def get_actor(identity: IdentityDep) -> str:
     return identity.actor
 
 
-async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
-    """One transaction, committed before the answer is sent."""
+async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    """One transaction, committed before the answer is sent, with what it did in the audit."""
     async with database.session() as session:
         yield session
+        auditing.note(request, session)
 
 
 WorkspaceDep = Annotated[str, Depends(get_workspace)]

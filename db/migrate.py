@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from asyncpg.exceptions import LockNotAvailableError
+from asyncpg.exceptions import InsufficientPrivilegeError, LockNotAvailableError
 from sqlalchemy import Connection, pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -91,6 +91,12 @@ async def _migrate(connection: AsyncConnection) -> None:
         except DBAPIError as error:
             await connection.rollback()
             state = getattr(error.orig, "sqlstate", None)
+            if state == InsufficientPrivilegeError.sqlstate:
+                cause = error.orig.__cause__ if error.orig else None
+                raise ConflictError(
+                    f"the migration is not allowed: {getattr(cause, 'message', error.orig)}",
+                    hint=getattr(cause, "hint", None),
+                ) from error
             if state != LockNotAvailableError.sqlstate or attempt == _ATTEMPTS:
                 raise
             await asyncio.sleep(_PAUSE)
@@ -110,7 +116,16 @@ async def current(database: Database) -> str | None:
 
 async def check_revision(database: Database) -> None:
     """Return if the database has exactly the schema of this program; raises ConflictError."""
-    revision = await current(database)
+    try:
+        revision = await current(database)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != InsufficientPrivilegeError.sqlstate:
+            raise
+        # Before the revision that gives the service its rights.
+        raise ConflictError(
+            "the database does not let this process read its schema's revision",
+            hint="run `sojourn migrate`",
+        ) from error
     if revision == head():
         return
     _refuse_unknown(revision)

@@ -318,14 +318,20 @@ def app(
 
 
 @pytest.fixture
-async def api(app: "FastAPI") -> "AsyncIterator[AsyncClient]":
-    """An HTTP client of the app, in process, that sends the API key."""
+async def api(app: "FastAPI", database: "Database") -> "AsyncIterator[AsyncClient]":
+    """An HTTP client of the app, in process, that sends the API key.
+
+    Whatever it changes must be in the audit: each test that uses it proves that, too.
+    """
     from httpx2 import ASGITransport, AsyncClient
+
+    from tests.kit.auditing import in_the_audit
 
     async with AsyncClient(
         transport=ASGITransport(app=app),
         base_url="http://testserver",
         headers={"Authorization": f"Bearer {API_KEY}"},
+        event_hooks={"response": [in_the_audit(app, database)]},
     ) as client:
         yield client
 
