@@ -41,9 +41,6 @@ with workflow.unsafe.imports_passed_through():
 def _decode(args: Sequence[RawValue]) -> tuple[RunStart, RunState]:
     convert = workflow.payload_converter().from_payload
     start = convert(args[0].payload, RunStart)
-    if start.revision > REVISION:
-        # Fails the workflow task, not the run: a newer worker takes it, and this one does no harm.
-        raise RuntimeError(f"the run needs revision {start.revision}, this worker has {REVISION}")
     if len(args) > 1:
         return start, convert(args[1].payload, RunState)
     # Not now(): what happened while no worker took the first task is part of the run.
@@ -65,6 +62,9 @@ class Interpreter:
     async def run(self, args: Sequence[RawValue]) -> Any:
         """Run to the end, or continue as new; a failed run carries its code as error type."""
         run = self._run
+        if run.start.revision > REVISION:
+            # Fails the workflow task, not the run: it waits for a newer worker, and is unharmed.
+            raise RuntimeError(f"needs revision {run.start.revision}, this worker has {REVISION}")
         if run.start.parent is not None and run.state.seq == 0:
             # Nobody else tells a child's row that it has begun.
             run.recorder.recorded = RunStatus.QUEUED
