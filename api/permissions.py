@@ -139,6 +139,7 @@ _ADMIN = (
     "get_api_key",
     "get_workspace",
     "list_api_keys",
+    "list_audit",
     "list_members",
     "list_workspaces",
     "encode_payloads",
@@ -172,7 +173,7 @@ INSTALLATION_ONLY = frozenset(
     }
 )
 # What tells of the process, and so of every workspace: for callers of the installation's own.
-HOME_ONLY = frozenset({"get_metrics", "list_ai_circuits"})
+HOME_ONLY = frozenset({"decode_payloads", "encode_payloads", "get_metrics"})
 # What scopes are of: the first tag of each operation, with hyphens. `whoami` is in every scope.
 RESOURCES = frozenset(
     {
@@ -180,6 +181,7 @@ RESOURCES = frozenset(
         "ai",
         "analytics",
         "approvals",
+        "audit",
         "bulk",
         "bundles",
         "connections",
