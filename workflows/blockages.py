@@ -5,12 +5,14 @@ run needs. Such a run is kept, tried again by Temporal with growing pauses, and 
 fault is mended.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 from uuid import uuid4
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseRequest,
@@ -19,12 +21,14 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 
 from schemas.errors import ConflictError, ErrorCode, SojournError
+from workflows.opening import converter_for
 from workflows.search import WORKSPACE
 
 # From this attempt of one workflow task on a run counts as blocked; a worker that was killed costs
 # one attempt, two in a row are bad luck.
 BLOCKED_ATTEMPT = 3
 MAX_REASON = 500
+_VALUES = re.compile(r", input_value=.*?(?=, input_type=)", re.DOTALL)
 _PAGE = 100
 _PAGES = 10
 _LISTED = 1000
@@ -65,12 +69,19 @@ class Blockages:
         async for event in self._backwards(workflow_id):
             failed = event.workflow_task_failed_event_attributes
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-                kind = failed.failure.application_failure_info.type
-                text = f"{kind}: {failed.failure.message}" if kind else failed.failure.message
-                return (text or "the workflow task failed")[:MAX_REASON]
+                return await self._told(workflow_id, failed.failure)
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
                 return "a worker took the workflow task and did not answer in time"
         return "the workflow task fails"
+
+    async def _told(self, workflow_id: str, failure: Failure) -> str:
+        codec = converter_for(self._client, workflow_id).payload_codec
+        if codec is not None:
+            await codec.decode_failure(failure)
+        kind = failure.application_failure_info.type
+        text = f"{kind}: {failure.message}" if kind else failure.message
+        # Pydantic tells the values that it refuses, which may be anybody's data.
+        return _VALUES.sub("", text or "the workflow task failed")[:MAX_REASON]
 
     async def reset(self, workflow_id: str, point: ResetPoint, why: str) -> str:
         """Have a run go on from `point`; gives Temporal's id of the new execution.

@@ -172,6 +172,12 @@ def test_references_are_checked_at_publish(functions: Functions) -> None:
     }
 
 
+def _children() -> list[bytes]:
+    """The command lines of this process's children."""
+    own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [Path(f"/proc/{child}/cmdline").read_bytes() for child in own]
+
+
 async def test_an_isolated_function_is_a_process_that_a_timeout_kills(scope: ActionContext) -> None:
     said, pid = await call(scope, "spins", seconds=0, say="hello")
     assert (said, pid != str(os.getpid())) == ("hello", True)
@@ -183,9 +189,7 @@ async def test_an_isolated_function_is_a_process_that_a_timeout_kills(scope: Act
         await call(replace(scope, timeout=timedelta(seconds=3)), "spins", seconds=600)
     assert late.value.code == ErrorCode.STEP_TIMEOUT
     assert time.monotonic() - before < 20
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
-    assert not any(b"_isolated" in command for command in commands)
+    assert not any(b"_isolated" in command for command in _children())
 
 
 async def test_functions_that_hang_take_no_places(scope: ActionContext) -> None:
