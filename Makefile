@@ -18,7 +18,7 @@ timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || c
 .PHONY: help setup dev test check tests format migration bench chaos sbom chromium
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,6 +63,9 @@ chaos: setup ## Kill workers and servers for minutes (SOJOURN_CHAOS_SEED=7 for o
 
 sbom: setup ## Write what an installation holds to sbom.json (CycloneDX)
 	$(UV) export --quiet --locked --no-dev --all-extras --format cyclonedx1.5 --preview-features sbom-export --output-file sbom.json
+
+chaos-report: setup ## Write what the chaos tests measured into docs/reliability.md
+	$(BIN)/python -m dev.chaos_report
 
 # Browser tests need a Chromium: on a Debian machine where we are root it is installed.
 chromium:

@@ -5,6 +5,8 @@ import random
 import time
 from collections import Counter
 
+import pytest
+
 from tests.faults.evidence import figures
 from tests.faults.killer import Killer
 from tests.faults.mixture import MAIL, ONCE, Mixture
@@ -17,7 +19,7 @@ _PER_KILL = 1.5
 
 
 async def test_runs_of_seven_shapes_survive_kills(stand: Stand, seed: int, long: bool) -> None:
-    runs, kills, deadline = (1000, 30, 600.0) if long else (49, 4, 120.0)
+    runs, kills, deadline = (1000, 30, 600.0) if long else (28, 3, 120.0)
     async with EffectSink() as sink, AiServer(text="warm", delay=0.1) as ai:
         mixture = Mixture(stand, sink, ai)
         await mixture.publish()
@@ -29,6 +31,10 @@ async def test_runs_of_seven_shapes_survive_kills(stand: Stand, seed: int, long:
             await mixture.ended(deadline)
         took = time.monotonic() - began
         await mixture.check()
+        # The control: the same effect under another key, as without keys, is found.
+        sink.effects["none"] = next(iter(sink.effects.values()))
+        with pytest.raises(AssertionError, match="too many"):
+            await mixture.check()
 
     sent = [one for one in stand.smtp.deliveries if one.to.startswith(MAIL.name)]
     mails = Counter(one.message_id for one in sent)
