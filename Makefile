@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
 	printf '    %d ms\n' $$(( ($$(date +%s%N) - start) / 1000000 )); exit $$code
 
-.PHONY: help setup dev test check tests format migration bench chaos sbom chromium
+.PHONY: help setup dev test check tests format migration bench chaos chaos-report sbom chromium
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
