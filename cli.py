@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+import cli_audit
 import cli_bulk
 import cli_bundles
 import cli_chaos
@@ -41,6 +42,7 @@ for _module in (
     cli_triggers,
     cli_bundles,
     cli_secrets,
+    cli_audit,
     cli_deployment,
 ):
     app.add_typer(_module.app)

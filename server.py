@@ -13,6 +13,7 @@ from activities.functions import Functions
 from activities.probing import Prober
 from activities.registry import Registry, load
 from api.app import create_app
+from api.audit_seals import run_audit_seals
 from api.bulk_jobs import BulkDesk, run_bulk_jobs
 from api.config import ApiConfig
 from api.fetching import fetcher
@@ -77,6 +78,7 @@ def build_app(
                 ),
                 asyncio.create_task(run_outbox(starter, tenants)),
                 asyncio.create_task(run_rolling(database, tenants)),
+            asyncio.create_task(run_audit_seals(database)),
                 asyncio.create_task(run_bulk_jobs(desk, tenants)),
                 asyncio.create_task(run_scheduler(database, gateway, tenants)),
             ]

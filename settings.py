@@ -13,6 +13,7 @@ from activities.services import HttpConfig, MailConfig, MailHosts, Services
 from db.admission import Caps
 from db.engine import Database
 from db.sealing import KeyRing
+from db.tenancy import SERVICE_ROLE
 from db.url import normalise_url
 from schemas.durations import parse_duration
 from schemas.errors import InputError
@@ -209,8 +210,16 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
         return Caps(open_runs=self.max_open_runs, starts_per_minute=self.max_starts_per_minute)
 
     def database(self) -> Database:
-        """Build the pool of connections; nothing is connected yet."""
-        return Database(self.database_url.get_secret_value(), pool_size=self.database_pool_size)
+        """Build the pool of connections; nothing is connected yet.
+
+        It is bound by the policies: what is not in a scope of `db.tenancy` sees no row.
+        """
+        return Database(
+            self.database_url.get_secret_value(),
+            pool_size=self.database_pool_size,
+            role=SERVICE_ROLE,
+            scope=None,
+        )
 
     def services(self, database: Database) -> Services:
         """Build what the actions use; call it inside the event loop that runs them."""

@@ -23,6 +23,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "connections", "description": "Stored access to outside systems, and secrets."},
     {"name": "mail", "description": "What comes back of mails, and who gets none."},
     {"name": "ai", "description": "What AI steps cost, and what they may."},
+    {"name": "audit", "description": "Who did what."},
     {"name": "dead letters", "description": "What failed for good, and trying it again."},
     {"name": "bulk", "description": "One action on many runs or dead letters."},
     {"name": "analytics", "description": "Figures of runs, steps, mails, splits and queues."},

@@ -65,6 +65,7 @@ class Verdict:
     """What verifying a workspace found: `faults` says what is wrong, in the order of seals.
 
     `head` is the newest digest; `unsealed` entries are younger than it.
+    `known` where a digest that was asked for is among the seals.
     """
 
     workspace: str
@@ -74,6 +75,7 @@ class Verdict:
     unsealed: int
     head: str
     faults: list[str]
+    known: bool = False
 
 
 def _line(entry: AuditEntry) -> bytes:
@@ -191,16 +193,17 @@ async def workspaces(database: Database) -> list[str]:
             return list((await session.exec(statement)).all())
 
 
-async def verify(database: Database, workspace: str) -> Verdict:
+async def verify(database: Database, workspace: str, *, head: str | None = None) -> Verdict:
     """Compute every digest of a workspace anew and compare; reads each entry once."""
     faults: list[str] = []
     seals = entries = pruned = covered = 0
-    head = ROOT
+    newest, known = ROOT, False
     with scope(workspace):
         async for each in _seals(database, workspace):
-            if each.number != seals + 1 or each.first_seq != covered + 1 or each.previous != head:
+            if each.number != seals + 1 or each.first_seq != covered + 1 or each.previous != newest:
                 faults.append(f"seal {each.number} does not follow the one before it")
-            seals, head, covered = each.number, each.digest, each.last_seq
+            seals, newest, covered = each.number, each.digest, each.last_seq
+            known = known or newest == head
             if each.pruned_at is not None:
                 pruned += 1
                 continue
@@ -218,7 +221,7 @@ async def verify(database: Database, workspace: str) -> Verdict:
         async with database.session() as session:
             total = select(sa.func.count()).where(col(AuditEntry.workspace) == workspace)
             later = (await session.exec(total.where(col(AuditEntry.seq) > covered))).one()
-    return Verdict(workspace, seals, entries, pruned, later, head, faults)
+    return Verdict(workspace, seals, entries, pruned, later, newest, faults, known)
 
 
 async def _seals(database: Database, workspace: str) -> AsyncIterator[AuditSeal]:
