@@ -79,13 +79,14 @@ async def test_ids_of_another_workspace_answer_404(
     name = await publish()
     run_id = await start(api, name)
     slug = a_name("thing")
+    hidden = slug.replace("-", "_")
     form = await api.put(f"/api/v1/forms/{slug}", json={"definition": name, "fields": FORM})
     assert form.status_code == 200, form.text
     template = await api.put(
         f"/api/v1/templates/{slug}", json={"subject": "Hello", "text": "Hello"}
     )
     assert template.status_code == 200, template.text
-    assert (await api.put(f"/api/v1/secrets/{slug}", json={"value": "hush"})).status_code == 200
+    assert (await api.put(f"/api/v1/secrets/{hidden}", json={"value": "hush"})).status_code == 200
     trigger = await api.post(f"/api/v1/definitions/{name}/triggers", json={"kind": "webhook"})
     assert trigger.status_code == 201, trigger.text
     key = await new_key(api)
@@ -127,7 +128,7 @@ async def test_ids_of_another_workspace_answer_404(
         ("DELETE", f"/api/v1/forms/{slug}"),
         ("GET", f"/api/v1/templates/{slug}"),
         ("DELETE", f"/api/v1/templates/{slug}"),
-        ("DELETE", f"/api/v1/secrets/{slug}"),
+        ("DELETE", f"/api/v1/secrets/{hidden}"),
         ("GET", f"/api/v1/api-keys/{key['id']}"),
         ("DELETE", f"/api/v1/api-keys/{key['id']}"),
         ("POST", f"/api/v1/api-keys/{key['id']}/rotate"),
@@ -146,7 +147,7 @@ async def test_ids_of_another_workspace_answer_404(
     assert (await api.get(f"/api/v1/forms/{slug}")).status_code == 200
     assert (await api.get("/api/v1/me", headers={"X-API-Key": key["key"]})).status_code == 200
     # The same names in another workspace are others.
-    assert (await tenant.put(f"/api/v1/secrets/{slug}", json={"value": "x"})).status_code == 200
+    assert (await tenant.put(f"/api/v1/secrets/{hidden}", json={"value": "x"})).status_code == 200
     assert len((await tenant.get("/api/v1/secrets")).json()["items"]) == 1
 
 
