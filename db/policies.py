@@ -8,8 +8,9 @@ service is, because it runs as a role that owns nothing.
 from alembic import op
 
 POLICY = "sojourn_workspace"
+SHARED = "sojourn_shared"
 # A subquery is evaluated once for a statement, not for each row.
-_SCOPE = "(SELECT current_setting('app.workspace', true))"
+_SCOPE = "(SELECT nullif(current_setting('app.workspace', true), ''))"
 _RULE = f"{_SCOPE} IN (workspace, '*')"
 
 # Every table that has the column, so that none is forgotten.
@@ -46,6 +47,19 @@ END $$
 def protect(table: str) -> None:
     """Give a new table with a column `workspace` its policy."""
     _protect(table, _RULE)
+
+
+def share(table: str) -> None:
+    """Let every scope, but not the lack of one, use a table's rows of the workspace ""."""
+    op.execute(
+        f"CREATE POLICY {SHARED} ON {table} USING (workspace = '' AND {_SCOPE} IS NOT NULL)"
+        f" WITH CHECK (workspace = '' AND {_SCOPE} IS NOT NULL)"
+    )
+
+
+def unshare(table: str) -> None:
+    """Take that back."""
+    op.execute(f"DROP POLICY {SHARED} ON {table}")
 
 
 def protect_child(table: str, column: str, parent: str) -> None:

@@ -7,7 +7,14 @@ Revises: 0017
 import sqlalchemy as sa
 from alembic import op
 
-from db.policies import PROTECT_ALL, UNPROTECT_ALL, protect_child, unprotect_child
+from db.policies import (
+    PROTECT_ALL,
+    UNPROTECT_ALL,
+    protect_child,
+    share,
+    unprotect_child,
+    unshare,
+)
 
 revision = "0018"
 down_revision = "0017"
@@ -145,6 +152,8 @@ def upgrade() -> None:
     op.execute(_PRUNE)
     op.execute(_OWN)
     op.execute(PROTECT_ALL)
+    # Circuits of endpoints that all workspaces use with the operator's key.
+    share("ai_breakers")
     protect_child("bulk_items", "job_id", "bulk_jobs")
     protect_child("template_versions", "template_id", "templates")
     op.execute(_GRANTS)
@@ -161,6 +170,7 @@ def downgrade() -> None:
     op.execute(_REVOKES)
     unprotect_child("template_versions")
     unprotect_child("bulk_items")
+    unshare("ai_breakers")
     op.execute(UNPROTECT_ALL)
     op.drop_table("audit_seals")
     for column in ("seq", "after_hash", "before_hash", "ip", "request_id"):

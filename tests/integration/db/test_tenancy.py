@@ -62,6 +62,7 @@ async def test_every_table_has_its_policy(database: Database) -> None:
         "SELECT c.relname, c.relrowsecurity, pg_get_expr(p.polqual, c.oid),"
         " pg_get_expr(p.polwithcheck, c.oid), p.polcmd::text, p.polpermissive"
         " FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid"
+        " WHERE p.polname = 'sojourn_workspace'"
     )
     async with database.session() as session:
         found = {row[0]: row[1:] for row in (await (await session.connection()).execute(query))}
@@ -143,6 +144,22 @@ async def test_rows_without_a_workspace_follow_their_parents(url: str, service: 
     )
     await owner.close()
     for given, count in ((None, 0), ("ours", 1), (EVERY, 2)):
+        with scope(given):
+            async with service.session() as session:
+                assert (await (await session.connection()).execute(query)).scalar_one() == count
+
+
+async def test_shared_circuits_are_everybodys_in_a_scope(url: str, service: Database) -> None:
+    owner = await asyncpg.connect(url)
+    shared = "SELECT tablename FROM pg_policies WHERE policyname = 'sojourn_shared'"
+    assert [row[0] for row in await owner.fetch(shared)] == ["ai_breakers"]
+    await owner.execute(
+        "INSERT INTO ai_breakers (workspace, endpoint, state, failures, window_at, epoch, probes)"
+        " VALUES ('', 'e', 'closed', 0, now(), 0, 0), ('theirs', 'e', 'closed', 0, now(), 0, 0)"
+    )
+    await owner.close()
+    query = sa.text("SELECT count(*) FROM ai_breakers")
+    for given, count in (("ours", 1), (None, 0), ("theirs", 2)):
         with scope(given):
             async with service.session() as session:
                 assert (await (await session.connection()).execute(query)).scalar_one() == count
