@@ -1,5 +1,6 @@
 """The one HTTP client of Sojourn: every outgoing request goes through a guarded transport."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
@@ -17,6 +18,9 @@ from schemas.errors import ErrorCode
 
 MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 MAX_CONNECTIONS = 200
+# Pieces of a body, which a server may make of a byte each; and how many are read in one go.
+_MAX_PARTS = 20_000
+_BREATH = 64
 # The extension of a request that is, or was, under way.
 BEGUN = "begun"
 # Seconds that an idle connection is kept: less than servers keep it, 5 s being usual, so that no
@@ -59,6 +63,7 @@ class _CappedBody(httpx2.AsyncByteStream):
         self._connection: Connection | None = connection
         self._timeout = timeout
         self._seen = 0
+        self._parts = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -77,6 +82,17 @@ class _CappedBody(httpx2.AsyncByteStream):
             await self.aclose()
             raise StopAsyncIteration
         self._seen += len(part)
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise ActionError(
+                f"the response comes in more than {_MAX_PARTS:,} pieces",
+                code=ErrorCode.LIMIT_EXCEEDED,
+                retryable=False,
+                details={"limit": _MAX_PARTS},
+            )
+        if self._parts % _BREATH == 0:
+            # What is there already is read without waiting: others have their turn all the same.
+            await asyncio.sleep(0)
         if self._seen > MAX_RESPONSE_BYTES:
             raise ActionError(
                 f"the response is larger than {MAX_RESPONSE_BYTES:,} bytes",

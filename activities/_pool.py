@@ -20,8 +20,9 @@ from activities._streams import LoopStream
 Origin = tuple[bytes, bytes, int]
 _PORTS = {b"http": 80, b"https": 443}
 _READ_BYTES = 64 * 1024
-# Bytes of a response's head.
+# Bytes of a response's head, and heads that announce another one (RFC 9110, 15.2).
 _MAX_HEAD = 100 * 1024
+_MAX_INTERIM = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,13 @@ class Connection:
         except httpcore2.WriteError:
             # A server may answer, and close, before it has read everything.
             state.send_failed()
-        while True:
+        for _ in range(_MAX_INTERIM):
             event = await self._next(limits.read)
             if isinstance(event, h11.Response):
                 return event
             if event is None:
                 raise httpcore2.RemoteProtocolError("the server changes to an unknown protocol")
+        raise httpcore2.RemoteProtocolError("the server sends nothing but interim responses")
 
     async def part(self, timeout: float | None) -> bytes | None:
         """Read the next part of the body; None at its end."""
