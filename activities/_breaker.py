@@ -6,6 +6,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities._questions import Endpoint, ModelFault
 from activities.errors import ActionError
+from activities.masking import masked
 from db import ai_breakers
 from db.ai_breakers import Permit, Thresholds
 from schemas.errors import ErrorCode
@@ -35,15 +36,17 @@ async def report(
 ) -> None:
     """Tell the circuit how a call went: any answer, also a refusal, says that somebody is there."""
     if isinstance(fault, ModelFault) and fault.down:
+        # Vendors say which key was wrong, and the row outlives the attempt.
+        said = masked(fault.message)
         opened = await ai_breakers.failed(
-            session, endpoint.workspace, endpoint.circuit, given, thresholds, fault.message
+            session, endpoint.workspace, endpoint.circuit, given, thresholds, said
         )
         if opened:
             _logger.warning(
                 "the circuit of %s is open for %s: %s",
                 endpoint.circuit,
                 thresholds.open_for,
-                fault.message,
+                said,
             )
     elif fault is None or isinstance(fault, ModelFault):
         await ai_breakers.succeeded(

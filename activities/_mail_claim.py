@@ -14,6 +14,7 @@ from activities._email_models import EmailParams, EmailResult
 from activities.context import ActionContext
 from activities.errors import ActionError, NotYetError, may_have_happened
 from activities.mail_route import MailRoute
+from activities.masking import masked
 from db import leads, mail_links, mail_messages, mail_rates, suppressions, templates
 from db.base import now
 from db.engine import Database
@@ -203,7 +204,7 @@ async def note_failure(
                 slot_at = slot.at
                 error.retry_after = max(error.retry_after or 0.0, slot.wait)
             await mail_messages.close_message(
-                session, row_id, state, error=error.message, slot_at=slot_at
+                session, row_id, state, error=masked(error.message), slot_at=slot_at
             )
     except (SojournError, SQLAlchemyError, OSError):
         _logger.exception("why a mail failed is not kept")
