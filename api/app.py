@@ -1,5 +1,6 @@
 """The FastAPI application: everything it needs comes in as an argument."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -32,6 +33,8 @@ from schemas.actions import Catalogue
 from schemas.bundle import MAX_BYTES
 from workflows.gateway import Gateway
 
+# Events that are stored at once.
+_PUBLISHING = 4
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
@@ -73,6 +76,7 @@ def create_app(
     app.state.database = database
     app.state.gateway = gateway
     app.state.circuit = Circuit(gateway)
+    app.state.publishing = asyncio.Semaphore(_PUBLISHING)
     app.state.queue_gauges = QueueGauges(database, gateway, Tenants(database, config.workspace))
     app.state.catalogue = catalogue
     app.state.config = config

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks, Query, Request
 
 from api.correlation import request_id
 from api.dependencies import DatabaseDep, SessionDep, WorkspaceDep
@@ -21,6 +21,7 @@ router = APIRouter(tags=["events"], prefix="/events")
 
 @router.post("", status_code=202, responses=problems(413), openapi_extra=EVENT_BODY)
 async def publish_event(
+    request: Request,
     event: EventDep,
     database: DatabaseDep,
     workspace: WorkspaceDep,
@@ -28,7 +29,9 @@ async def publish_event(
     after: BackgroundTasks,
 ) -> EventAnswer:
     """Publish an event; once this is answered it reaches every run that it is for."""
-    async with database.session() as session:
+    # Events of one type and key wait for each other, each with a connection: a flood of them must
+    # leave some to those who steer their runs.
+    async with request.app.state.publishing, database.session() as session:
         published = await events.publish(session, workspace, event, correlation_id=request_id())
     after.add_task(Outbox(starter).forward, published)
     return EventAnswer(
