@@ -218,7 +218,7 @@ class ApiKeySecrets(ConnectionSecrets):
 
 
 class WebhookConfig(ConnectionConfig):
-    """The secret that webhooks are signed with, sent ones or received ones."""
+    """Where the action `webhook` sends, signed with the secret."""
 
     url: Url | None = Field(default=None, description="where outgoing webhooks go")
 
@@ -228,7 +228,7 @@ class WebhookConfig(ConnectionConfig):
 
 
 class WebhookSecrets(ConnectionSecrets):
-    """The signing secret; `previous` is accepted beside it while the other side changes over."""
+    """The signing secret; `previous` signs beside it while the receiver changes over."""
 
     secret: SecretLine | None = None
     previous: SecretLine | None = None
