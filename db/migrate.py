@@ -56,9 +56,10 @@ def _refuse_unknown(revision: str | None) -> None:
 async def upgrade(url: str) -> str:
     """Migrate the database at `url` to the newest schema and return its revision.
 
-    Several processes may do so at once: one migrates, the others wait for it. Statements that
-    cannot get their lock within two seconds are rolled back and tried again. Raises ConflictError
-    if the schema is newer than this program, UnavailableError if PostgreSQL does not answer.
+    Several processes may do so at once: one migrates, the others wait for it. Each revision is a
+    transaction; one that cannot get a lock within two seconds is rolled back and tried again.
+    Raises ConflictError if the schema is newer than this program or the user may not migrate,
+    UnavailableError if PostgreSQL does not answer.
     """
     engine = create_async_engine(
         normalise_url(url),
@@ -83,8 +84,11 @@ async def upgrade(url: str) -> str:
 async def _migrate(connection: AsyncConnection) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            await connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
             _refuse_unknown(await connection.run_sync(_revision))
+            # Revisions begin transactions of their own, and one that builds an index beside the
+            # work of others ends its own meanwhile.
+            await connection.commit()
             await connection.run_sync(_run)
             await connection.commit()
             return

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from api.dependencies import DatabaseDep, GatewayDep, WorkspaceDep
+from api.dependencies import ActorDep, DatabaseDep, GatewayDep, WorkspaceDep
 from api.errors import problem_response, problems
 from api.models.common import RunPath
 from api.models.runs import RunRef, SignalData
 from api.quotas import grant
 from api.routes.run_control import steer
+from db import audit
 from schemas.errors import InputError, LimitError
 from schemas.events import data_bytes
 from schemas.run import MAX_OUTPUT_BYTES
@@ -38,6 +39,7 @@ async def signal_run(
     database: DatabaseDep,
     gateway: GatewayDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> RunRef | Response:
     """Deliver data to the `wait` step of this name, now or when the run gets there."""
     if name in RESERVED:
@@ -51,8 +53,12 @@ async def signal_run(
         await gateway.signal(workflow_id, name, body.data)
 
     try:
-        return await steer(database, workspace, run_id, deliver)
+        told = await steer(database, workspace, run_id, deliver)
     except LimitError as error:
         # Elsewhere a limit speaks of the size of a body (413); here it passes with time.
         headers = {"Retry-After": str(RETRY_AFTER)}
         return problem_response(429, error.code, error.message, hint=error.hint, headers=headers)
+    async with database.session() as session:
+        data = {"signal": name}
+        audit.add(session, workspace, actor=actor, action="run.signal", subject=run_id, data=data)
+    return told

@@ -27,8 +27,16 @@ def render(kind: str, item: object, _context: object) -> str | Literal[False]:
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations on `connection`, all in one transaction."""
-    context.configure(connection=connection, target_metadata=metadata, render_item=render)
+    """Run the migrations on `connection`, each in a transaction of its own.
+
+    A long wait for a lock, or an index that is built concurrently, keeps only its own revision.
+    """
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_item=render,
+        transaction_per_migration=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 
