@@ -11,7 +11,6 @@ from activities.services import Services
 from db import artifacts
 from db.run_log_table import LogSource
 from schemas.actions import StepContext
-from schemas.policies import Retry
 
 _MARGIN_SHARE = 0.1
 _PREVIEW = 500
@@ -36,7 +35,7 @@ class ActionContext:
     @property
     def spent(self) -> bool:
         """True for the attempt after the step's last: it may only look what became of it."""
-        return self.attempt > Retry.model_validate(self.step.retry).attempts
+        return self.attempt > self.step.limit
 
     @property
     def budget(self) -> float:

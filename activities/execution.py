@@ -100,7 +100,7 @@ async def attempt(
             failure, cause = application_error(fault, retry, number, before), error
         finally:
             if failure is not None:
-                if step is not None and _ends(step, cause, before + number, retry):
+                if step is not None and _ends(step, cause, before + number):
                     failure = _final(failure)
                 _log_failure(lines, failure, before + number)
             if step is not None:
@@ -129,15 +129,13 @@ async def _result(
     return {**{field.serialization_alias or name: None for name, field in fields}, **told}
 
 
-def _ends(step: StepContext, cause: Exception | None, tried: int, retry: Retry) -> bool:
+def _ends(step: StepContext, cause: Exception | None, tried: int) -> bool:
     """Tell whether Temporal must not try again: the run waits itself, or no attempt is left.
 
     Of a step that must not take effect twice Temporal makes one attempt more, which only looks
     what became of the last one: that is for lost workers.
     """
-    return (isinstance(cause, NotYetError) and step.turns) or (
-        step.once and tried >= retry.attempts
-    )
+    return (isinstance(cause, NotYetError) and step.turns) or (step.once and tried >= step.limit)
 
 
 async def _run(entry: "Action", params: BaseModel, scope: ActionContext) -> BaseModel:

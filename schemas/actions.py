@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from schemas.durations import Duration
-from schemas.policies import DEFAULT_TIMEOUT
+from schemas.policies import DEFAULT_TIMEOUT, Retry
 
 
 class ParameterFault(NamedTuple):
@@ -74,6 +74,7 @@ class StepContext(BaseModel):
     turns: bool = Field(default=False, description="the run itself waits for a step's turn")
 
     once: bool = Field(default=False, description="`delivery: at_most_once`")
+    limit: int = Field(default=Retry().attempts, description="with `once`: the step's attempts")
 
     @property
     def key(self) -> str:

@@ -97,7 +97,8 @@ async def _execute(run: Execution, step: ActionStep, state: StepState, params: A
     retry, given = policies(run, step)
     context = run.context(state.path)
     context.retry = told(retry)
-    context.once = step.once
+    if step.once:
+        context.once, context.limit = True, retry.attempts
     inline = is_inline(run, step, params, given)
     timed = inline and run.start.revision >= TIMED_RETRIES_REVISION
     context.turns = run.start.revision >= TURNS_REVISION
