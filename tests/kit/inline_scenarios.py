@@ -51,4 +51,17 @@ INLINE = [
         run_output="steps.p59.output.value",
         output=59,
     ),
+    # Queued, and waiting for their turns as inline ones do.
+    Scenario(
+        "action-turn",
+        "{id: a, type: probe, retry: {attempts: 1}, with: {turn: 90, value: 7}}",
+        run_output="steps.a.output.value",
+        output=7,
+    ),
+    Scenario(
+        "action-turn-failure",
+        "{id: a, type: probe, retry: {attempts: 2, initial: 100ms}, with: {turn: 90, failures: 9}}",
+        "failed",
+        code="STEP_FAILED",
+    ),
 ]

@@ -94,18 +94,6 @@ SCENARIOS = [
         code="LIMIT_EXCEEDED",
     ),
     Scenario(
-        "action-turn",
-        "{id: a, type: probe, retry: {attempts: 1}, with: {turn: 90, value: 7}}",
-        run_output="steps.a.output.value",
-        output=7,
-    ),
-    Scenario(
-        "action-turn-failure",
-        "{id: a, type: probe, retry: {attempts: 2, initial: 100ms}, with: {turn: 90, failures: 9}}",
-        "failed",
-        code="STEP_FAILED",
-    ),
-    Scenario(
         "guard-skip",
         "{id: a, type: probe, if: 'input.n > 5'}, {id: b, type: probe, with: {value: '{{ steps.a.status }}'}}",
         run_output="steps.b.output.value",

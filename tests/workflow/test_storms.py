@@ -1,0 +1,154 @@
+"""Many runs at once: a cold worker replays all of them, and one flood leaves others room.
+
+The short forms take 40 runs, and 60 against 5; SOJOURN_CHAOS=1 takes 500, and 2,000 against 20.
+"""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.worker import Worker
+
+from activities.services import Services
+from schemas.run import RunStart
+from tests.faults.evidence import figures
+from tests.kit.probes import registry
+from tests.kit.running import Runner, until
+from workflows.gateway import Gateway
+from workflows.worker_options import build_worker
+
+# About 200 events.
+STEPS = ", ".join(f"{{id: p{n}, type: probe}}" for n in range(32))
+LONG_RUN = f"{{name: storm, steps: [{STEPS}, {{id: go, type: wait, signal: go, timeout: 1h}}]}}"
+SHORT_RUN = (
+    "{name: fair, steps: [" + ", ".join(f"{{id: f{n}, type: probe}}" for n in range(3)) + "]}"
+)
+
+
+def worker_of(client: Client, services: Services, queue: str, activities: int = 100) -> Worker:
+    """A worker whose cache is empty."""
+    return build_worker(
+        client,
+        registry().activities(services),
+        task_queue=queue,
+        max_concurrent_activities=activities,
+        graceful_shutdown=timedelta(seconds=1),
+    )
+
+
+async def lengths(handles: list[WorkflowHandle]) -> list[int]:
+    """Give how many events the runs have."""
+    found = await asyncio.gather(*(handle.describe() for handle in handles))
+    return [one.history_length for one in found]
+
+
+async def failed_tasks(handles: list[WorkflowHandle]) -> Counter[str]:
+    """Count the workflow tasks that failed or ran out of time; TMPRL1101 is one of them."""
+    found: Counter[str] = Counter()
+    for handle in handles:
+        async for event in handle.fetch_history_events():
+            kind = event.WhichOneof("attributes") or ""
+            if kind.startswith(("workflow_task_failed", "workflow_task_timed_out")):
+                failure = event.workflow_task_failed_event_attributes.failure.message
+                found["deadlock" if "TMPRL1101" in failure else kind] += 1
+    return found
+
+
+async def test_a_cold_worker_takes_all_runs_on(
+    client: Client, services: Services, long: bool
+) -> None:
+    count, queue = (500 if long else 40), "storm"
+    runner = Runner(client, queue, registry())
+    async with worker_of(client, services, queue):
+        handles = [await runner.start(runner.start_of(LONG_RUN)) for _ in range(count)]
+
+        async def at_rest() -> bool:
+            return min(await lengths(handles)) > 150
+
+        await until(at_rest, deadline=1200 if long else 120)
+        await asyncio.sleep(1)
+    events = await lengths(handles)
+    before = await failed_tasks(handles)
+    await asyncio.gather(*(handle.signal("go", 1) for handle in handles))
+    began = time.monotonic()
+    async with worker_of(client, services, queue):
+        await asyncio.gather(*(runner.end(handle) for handle in handles))
+        seconds = time.monotonic() - began
+    after = await failed_tasks(handles)
+    assert not (after - before)["deadlock"], after - before
+    assert seconds < 60
+    figures(
+        "T22 replay storm",
+        runs=count,
+        events_each=round(statistics.mean(events)),
+        seconds=round(seconds, 1),
+        deadlocks=after["deadlock"],
+    )
+
+
+async def latencies(handles: list[WorkflowHandle]) -> list[float]:
+    """Give how long each step waited for a worker, in seconds."""
+    waits: list[float] = []
+    for handle in handles:
+        scheduled: dict[int, float] = {}
+        async for event in handle.fetch_history_events():
+            at = event.event_time.ToDatetime().timestamp()
+            if event.HasField("activity_task_scheduled_event_attributes"):
+                scheduled[event.event_id] = at
+            if event.HasField("activity_task_started_event_attributes"):
+                began = event.activity_task_started_event_attributes.scheduled_event_id
+                waits.append(at - scheduled[began])
+    return waits
+
+
+def p95(waits: list[float]) -> float:
+    """Give the 95th percentile."""
+    return sorted(waits)[int(len(waits) * 0.95)]
+
+
+async def test_a_flood_of_one_workspace_leaves_others_their_latency(
+    client: Client, services: Services, long: bool
+) -> None:
+    big, small, queue = (2000, 20, "fair") if long else (60, 5, "fair")
+    runner = Runner(client, queue, registry())
+    gateway = Gateway(client, task_queue=queue, deadline=30)
+    room = asyncio.Semaphore(16)
+
+    def start_of(workspace: str) -> RunStart:
+        return runner.start_of(SHORT_RUN).model_copy(update={"workspace": workspace})
+
+    async def begin(workspace: str) -> WorkflowHandle:
+        start = start_of(workspace)
+        async with room:
+            await gateway.start(start)
+        return client.get_workflow_handle(start.workflow_id)
+
+    async def take(workspace: str) -> list[float]:
+        handles = await asyncio.gather(*(begin(workspace) for _ in range(small)))
+        await asyncio.gather(*(handle.result() for handle in handles))
+        return await latencies(handles)
+
+    async with worker_of(client, services, queue, activities=4):
+        idle = await take("small")
+    flood = await asyncio.gather(*(begin("big") for _ in range(big)))
+    async with worker_of(client, services, queue, activities=4):
+        beside = await take("small")
+        found = await asyncio.gather(*(one.describe() for one in flood))
+        open_still = sum(one.status == WorkflowExecutionStatus.RUNNING for one in found)
+        ends = await asyncio.gather(*(one.result() for one in flood), return_exceptions=True)
+    assert not [end for end in ends if isinstance(end, BaseException)]
+    figures(
+        "T15 fairness",
+        runs_of_the_other=big,
+        own_runs=small,
+        idle_p95_ms=round(p95(idle) * 1000),
+        beside_p95_ms=round(p95(beside) * 1000),
+        of_the_other_still_open=open_still,
+    )
+    if long:
+        assert open_still > big // 2
+        assert p95(beside) <= 3 * max(p95(idle), 0.05)
+    assert p95(beside) < 30
