@@ -7,7 +7,7 @@ from httpx2 import AsyncClient
 
 from api.auditing import UNAUDITED
 from api.dependencies import get_session
-from api.routes import api_router
+from api.routes import api_router, process_router
 from db import audit
 from db.engine import Database
 from tests.integration.api.conftest import Publish, a_name, assert_problem, start
@@ -51,7 +51,7 @@ def calls(dependant: Any) -> set[Any]:
 
 def test_every_change_leaves_an_entry_or_says_why_not() -> None:
     changing = {}
-    for each in iter_route_contexts(api_router.routes):
+    for each in iter_route_contexts([*api_router.routes, *process_router.routes]):
         dependant = getattr(each.route, "dependant", None)
         if dependant is not None and not (each.methods or set()) <= {"GET", "HEAD"}:
             changing[each.name] = get_session in calls(dependant)
