@@ -60,15 +60,31 @@ class Home:
             self._lock = None
 
     def api_key(self) -> str:
-        """Give the API key of this folder, made once."""
+        """Give the bootstrap key of this folder's API, made once."""
         path = self.folder / "api-key"
         if not path.exists():
             _write_private(path, f"sk_dev_{secrets.token_urlsafe(24)}")
         return path.read_text().strip()
 
+    def admin_key(self) -> str | None:
+        """Give the admin's key that people and programs use, None before it was made."""
+        path = self.folder / "admin-key"
+        return path.read_text().strip() if path.exists() else None
+
+    def keep_admin_key(self, text: str) -> None:
+        """Keep the admin's key for the next start."""
+        _write_private(self.folder / "admin-key", text)
+
     def secret_keys(self) -> str:
         """Give the keys of this folder's connections and secrets, made once: `dev:base64`."""
-        path = self.folder / "secret-keys"
+        return self._keys("secret-keys")
+
+    def payload_keys(self) -> str:
+        """Give the keys of payloads in Temporal, made once; unused until encryption is on."""
+        return self._keys("payload-keys")
+
+    def _keys(self, name: str) -> str:
+        path = self.folder / name
         if not path.exists():
             _write_private(path, f"dev:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}")
         return path.read_text().strip()

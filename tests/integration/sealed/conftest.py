@@ -4,6 +4,7 @@ Under the names of the suite's own, so that what is tested elsewhere is tested h
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,12 +14,13 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.registry import load
-from activities.services import Services
+from activities.services import AiConfig, Services
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from telemetry import MeteringMiddleware, Telemetry
 from tests.kit.journey import Journey
 from tests.kit.sealing import sealing
 from workflows.gateway import Gateway
@@ -30,9 +32,15 @@ UI = "https://temporal.example.com"
 
 
 @pytest.fixture(scope="session")
-async def client(temporal_address: str) -> Client:
+def telemetry() -> Telemetry:
+    """The metrics of this folder's processes."""
+    return Telemetry()
+
+
+@pytest.fixture(scope="session")
+async def client(temporal_address: str, telemetry: Telemetry) -> Client:
     """A client that seals and takes sealed payloads only."""
-    return await connect(temporal_address, codec=sealing())
+    return await connect(temporal_address, codec=sealing(), runtime=telemetry.runtime)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +53,15 @@ async def outsider(temporal_address: str) -> Client:
 def task_queue() -> str:
     """The task queue of the worker that seals."""
     return "sealed"
+
+
+@pytest.fixture(scope="session")
+async def services(services: Services) -> AsyncIterator[Services]:
+    """The suite's, with models on loopback."""
+    ai = AiConfig(allow_cidrs=("127.0.0.0/8",), allow_ports=tuple(range(1024, 65536)))
+    found = replace(services, ai=ai)
+    yield found
+    await found.aclose()
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +102,17 @@ def make_app(
 
 
 @pytest.fixture(scope="session")
-def app(database: Database, gateway: Gateway, catalogue: Catalogue, keyring: KeyRing) -> FastAPI:
+def app(
+    database: Database,
+    gateway: Gateway,
+    catalogue: Catalogue,
+    keyring: KeyRing,
+    telemetry: Telemetry,
+) -> FastAPI:
     """The API over it."""
-    return make_app(database, gateway, catalogue, keyring, 1.0)
+    found = make_app(database, gateway, catalogue, keyring, 1.0)
+    found.add_middleware(MeteringMiddleware, telemetry=telemetry)
+    return found
 
 
 @pytest.fixture(scope="session")
