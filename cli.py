@@ -15,6 +15,7 @@ import cli_bundles
 import cli_chaos
 import cli_dead_letters
 import cli_deployment
+import cli_keys
 import cli_logs
 import cli_operators
 import cli_runs
@@ -42,6 +43,7 @@ for _module in (
     cli_triggers,
     cli_bundles,
     cli_secrets,
+    cli_keys,
     cli_audit,
     cli_deployment,
 ):

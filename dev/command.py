@@ -47,6 +47,7 @@ async def _run(options: Options, console: Console, *, demo: bool) -> int:
 def _announce(stack: Stack, console: Console) -> None:
     for name, url in stack.urls.items():
         console.print(f"  {name:<16} [link={url}]{url}[/link]")
+    console.print(f"  {'API key':<16} {stack.key}")
     console.print(f"  {'Settings':<16} {stack.home.env_file}")
     console.print("[bold green]ready[/] (Ctrl-C stops everything; runs go on at the next start)")
 

@@ -18,6 +18,7 @@ from db.migrate import upgrade
 from dev.errors import StackError
 from dev.examples import publish_examples
 from dev.home import Home
+from dev.keys import admin_key
 from dev.mailbox import Mail, Mailbox
 from dev.pages import mailbox_pages
 from dev.ports import HOST, pick_port
@@ -55,6 +56,7 @@ class Given(BaseSettings):
     http_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_HTTP_ALLOW_CIDRS")
     mail_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_MAIL_ALLOW_CIDRS")
     secret_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_SECRET_KEYS")
+    payload_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_PAYLOAD_KEYS")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Stack:
         self._children: list[EmbeddedPostgres | TemporalServer] = []
         self.settings: Settings
         self.urls: dict[str, str] = {}
+        self.key = ""
 
     async def start(self) -> None:
         """Start everything, in order; raises StackError in words for the user."""
@@ -199,6 +202,7 @@ class Stack:
             smtp_url=SecretStr(mailbox.url),
             api_key=SecretStr(self.home.api_key()),
             secret_keys=self._given.secret_keys or SecretStr(self.home.secret_keys()),
+            payload_keys=self._given.payload_keys or SecretStr(self.home.payload_keys()),
             host=HOST,
             port=port,
             public_url=f"http://{HOST}:{port}",
@@ -278,10 +282,11 @@ class Stack:
         async with self.api() as api:
             await self._wait_until_ready(api)
             published = await publish_examples(api)
+        self.key = await admin_key(self.home, database_url, self.settings.workspace)
         self.home.write_env(
             {
                 "SOJOURN_URL": self.settings.base_url,
-                "SOJOURN_API_KEY": self.home.api_key(),
+                "SOJOURN_API_KEY": self.key,
                 "TEMPORAL_ADDRESS": address,
                 "DATABASE_URL": database_url,
                 "SMTP_URL": mailbox.url,

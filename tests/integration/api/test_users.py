@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -30,7 +31,7 @@ class Desk:
     admin: AsyncClient
     stack: AsyncExitStack
 
-    async def user(self, **claims: object) -> AsyncClient:
+    async def user(self, **claims: Any) -> AsyncClient:
         """A client that sends a token with these claims."""
         token = self.issuer.token("es", **claims)
         return await self.stack.enter_async_context(
@@ -84,7 +85,7 @@ async def test_claims_give_workspace_and_role(desk: Desk) -> None:
         {"sojourn_workspace": ["default"], "sojourn_role": "admin"},
     ],
 )
-async def test_nobodys_members(desk: Desk, claims: dict[str, object]) -> None:
+async def test_nobodys_members(desk: Desk, claims: dict[str, Any]) -> None:
     user = await desk.user(sub=a_name("nobody"), **claims)
     assert_problem(await user.get("/api/v1/me"), 403, "FORBIDDEN")
 
