@@ -75,6 +75,8 @@ def verify(
     with told():
         verdicts = asyncio.run(run())
     broken = False
+    if not verdicts and not as_json:
+        out.print("nothing is sealed yet: the API seals every five minutes")
     for each in verdicts:
         broken = broken or bool(each.faults)
         if as_json:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import CatalogueDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, CatalogueDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, PageDep
 from api.models.definitions import (
@@ -18,7 +18,7 @@ from api.naming import find_missing
 from api.publishing import check_definition, document_of, read_definition
 from api.source import SOURCE_BODY, SourceDep
 from api.views import definition_summary, published
-from db import definitions
+from db import audit, definitions
 
 router = APIRouter(tags=["definitions"])
 
@@ -32,6 +32,7 @@ async def create_definition(
     source: SourceDep,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     catalogue: CatalogueDep,
     response: Response,
     publish: Publish = False,
@@ -47,6 +48,15 @@ async def create_definition(
         source,
         title=definition.title,
         publish=publish,
+    )
+    audit.add(
+        session,
+        workspace,
+        actor=actor,
+        action="definition.create",
+        subject=definition.name,
+        data={"version": version.version, "published": publish},
+        after=version.document,
     )
     response.headers["Location"] = f"/api/v1/definitions/{definition.name}"
     active = 1 if publish else None

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import CatalogueDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, CatalogueDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, VersionPath
 from api.models.definitions import Published, VersionDetail, VersionList, VersionSummary
@@ -11,7 +11,7 @@ from api.publishing import definition_of, document_of, find_version, read_defini
 from api.routes.definitions import Publish
 from api.source import SOURCE_BODY, SourceDep
 from api.views import published, version_summary
-from db import definitions
+from db import audit, definitions
 from schemas.validation import check
 
 router = APIRouter(tags=["definitions"], prefix="/definitions/{name}/versions")
@@ -23,6 +23,7 @@ async def create_version(
     source: SourceDep,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     catalogue: CatalogueDep,
     response: Response,
     publish: Publish = False,
@@ -38,6 +39,15 @@ async def create_version(
         source,
         title=definition.title,
         publish=publish,
+    )
+    audit.add(
+        session,
+        workspace,
+        actor=actor,
+        action="version.create",
+        subject=f"{name}/{version.version}",
+        data={"published": publish},
+        after=version.document,
     )
     response.headers["Location"] = f"/api/v1/definitions/{name}/versions/{version.version}"
     active = version.version if publish else None
@@ -74,10 +84,19 @@ async def publish_version(
     version: VersionPath,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
     catalogue: CatalogueDep,
 ) -> Published:
     """Make a version the active one; 409 if it is deprecated."""
     row = await definitions.publish(session, workspace, name, version)
+    audit.add(
+        session,
+        workspace,
+        actor=actor,
+        action="version.publish",
+        subject=f"{name}/{version}",
+        after=row.document,
+    )
     missing = await find_missing(session, workspace, definition_of(row), row.source)
     warnings = [*check(row.source, catalogue).warnings, *missing]
     return published(name, row, active=version, warnings=warnings)
