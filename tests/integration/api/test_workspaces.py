@@ -87,7 +87,7 @@ async def test_ids_of_another_workspace_answer_404(
     )
     assert template.status_code == 200, template.text
     assert (await api.put(f"/api/v1/secrets/{hidden}", json={"value": "hush"})).status_code == 200
-    hook = {"kind": "webhook", "verify": {"scheme": "none"}}
+    hook = {"kind": "webhook", "verify": {"scheme": "none"}, "input": {"n": 1}}
     trigger = await api.post(f"/api/v1/definitions/{name}/triggers", json=hook)
     assert trigger.status_code == 201, trigger.text
     key = await new_key(api)
@@ -147,7 +147,9 @@ async def test_ids_of_another_workspace_answer_404(
     assert (await api.get(f"/api/v1/forms/{slug}")).status_code == 200
     assert (await api.get("/api/v1/me", headers={"X-API-Key": key["key"]})).status_code == 200
     # The same names in another workspace are others.
-    assert (await tenant.put(f"/api/v1/secrets/{hidden}", json={"value": "x"})).status_code == 200
+    assert (
+        await tenant.put(f"/api/v1/secrets/{hidden}", json={"value": "hush"})
+    ).status_code == 200
     assert len((await tenant.get("/api/v1/secrets")).json()["items"]) == 1
 
 
