@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sqlmodel.ext.asyncio.session import AsyncSession
+
 from api.operating import DEADLINE, Desk
 from db import audit, dead_letters, deliveries, operator_log, parked_sends, runs
 from db.dead_letter_table import DeadLetter, LetterKind, LetterState
@@ -45,7 +47,10 @@ async def decide(
     held = await _is_held(desk, letter)
     if not (sent or held or repeated):
         raise ConflictError("no step waits for it any more", hint=_REDRIVE)
-    if not repeated:
+    if repeated:
+        async with desk.database.session() as session:
+            await _note(session, desk, letter, sent=sent, again=True)
+    else:
         letter = await _settle(desk, letter, reason, sent=sent, output=output or {})
     return Decided(letter, await _go_on(desk, letter) if held else None)
 
@@ -80,26 +85,28 @@ def _step_of(letter: DeadLetter) -> tuple[str, str]:
 async def _settle(
     desk: Desk, letter: DeadLetter, reason: str, *, sent: bool, output: dict[str, Any]
 ) -> DeadLetter:
-    action = "dead_letter.mark_sent" if sent else "dead_letter.resend"
     async with desk.database.session() as session:
         settled = await parked_sends.resolve(
             session, desk.workspace, letter.id, reason=reason, actor=desk.actor
         )
         await deliveries.decide(session, letter.subject_id, sent=sent, output=output)
-        audit.add(
-            session, desk.workspace, actor=desk.actor, action=action, subject=letter.id, data={}
-        )
-        if letter.run_id is not None:
-            await operator_log.note(
-                session,
-                desk.workspace,
-                letter.run_id,
-                action,
-                {"letter": letter.id, "path": letter.step_path},
-                actor=desk.actor,
-                masking=desk.masking,
-            )
+        await _note(session, desk, letter, sent=sent)
     return settled
+
+
+async def _note(
+    session: AsyncSession, desk: Desk, letter: DeadLetter, *, sent: bool, again: bool = False
+) -> None:
+    """Write the decision to the audit and to the run's log."""
+    run_id, path = _step_of(letter)
+    action = "dead_letter.mark_sent" if sent else "dead_letter.resend"
+    about = {"letter": letter.id, "path": path, **({"again": True} if again else {})}
+    audit.add(
+        session, desk.workspace, actor=desk.actor, action=action, subject=letter.id, data=about
+    )
+    await operator_log.note(
+        session, desk.workspace, run_id, action, about, actor=desk.actor, masking=desk.masking
+    )
 
 
 async def _go_on(desk: Desk, letter: DeadLetter) -> RunStatus | None:
