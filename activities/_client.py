@@ -194,12 +194,13 @@ class GuardedClient(httpx2.AsyncClient):
         return await self._guarded.handle_async_request(request)
 
     async def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
-        """Send a request as httpx2 does, for SDKs: whoever made it, its answer is uncompressed.
+        """Send a request as httpx2 does, for SDKs, whatever they ask for beyond.
 
-        httpx2 would decompress into memory without a bound.
+        Its answer is uncompressed: httpx2 would decompress into memory without a bound. Redirects
+        are not followed: only Authorization would stay behind, not a vendor's own key header.
         """
         request.headers["accept-encoding"] = "identity"
-        return await super().send(request, **settings)
+        return await super().send(request, **{**settings, "follow_redirects": False})
 
 
 def guarded_client(

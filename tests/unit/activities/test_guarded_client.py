@@ -1,6 +1,7 @@
 """The guarded client: no way to write a URL, and no resolver, leads it to a closed address."""
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from typing import cast
@@ -16,6 +17,7 @@ from activities._ssrf import (
     TargetPolicy,
 )
 from activities._urls import check_url
+from activities.errors import ActionError
 from tests.kit.targets import HOSTILE_URLS
 from tests.servers.wire import Received, WireServer, client_tls, respond, server_tls
 
@@ -180,3 +182,20 @@ async def test_certificates_are_checked_by_name_though_the_address_is_dialled(
         async with guarded_client(policy, resolver=resolver) as client:
             with pytest.raises(httpx2.ConnectError):
                 await client.get(url)
+
+
+async def test_sdks_get_no_compressed_answers_and_follow_no_redirects() -> None:
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        if request.target == "/onward":
+            respond(writer, 302, b"", {"location": "/zipped"})
+        else:
+            respond(writer, 200, gzip.compress(b"x" * 1000), {"content-encoding": "gzip"})
+
+    async with WireServer(answer) as server:
+        policy = TargetPolicy.of(["127.0.0.0/8"], [server.port])
+        async with guarded_client(policy) as client:
+            with pytest.raises(ActionError, match="not asked for"):
+                await client.get(f"{server.url}/zipped", headers={"accept-encoding": "gzip, br"})
+            response = await client.get(f"{server.url}/onward", follow_redirects=True)
+        assert response.status_code == 302
+        assert [one.headers["accept-encoding"] for one in server.requests] == ["identity"] * 2
