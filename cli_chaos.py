@@ -89,7 +89,9 @@ class _Shown:
         if self._named != case.name:
             _out.print(case.name, style="bold")
             self._named = case.name
-        mark, style = ("ok", "green") if not row.differences else ("DIFFERS", "bold red")
+        mark, style = ("parked", "green") if row.parked else ("ok", "green")
+        if row.differences:
+            mark, style = "DIFFERS", "bold red"
         if not row.crashes:
             mark, style = "not met", "yellow"
         _out.print(f"  {mark:8}", style=style, end="")

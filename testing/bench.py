@@ -43,6 +43,7 @@ REAL_SECONDS = 20.0
 _SETTLE = timedelta(seconds=1)
 # How often a run is asked for its state, and for how long each time but the last.
 _QUESTIONS = 3
+_ONCE = timedelta(seconds=5)
 _PATIENCE = timedelta(seconds=5)
 
 
@@ -195,7 +196,7 @@ class Bench:
 
 
 def inlined(definition: Definition) -> Definition:
-    """Give a definition whose actions all run inline, in the run's own tasks.
+    """Give a definition whose actions run inline, in the run's own tasks, but those at most once.
 
     The time-skipping server never answers for an activity that ends after its cancel request,
     and fakes that end at once do so whenever a branch beside them fails; inline ones it never
@@ -205,7 +206,10 @@ def inlined(definition: Definition) -> Definition:
     """
     copy = definition.model_copy(deep=True)
     for _, step in copy.walk():
-        if isinstance(step, ActionStep):
+        if isinstance(step, ActionStep) and step.once:
+            # No inline step may be that; and when a worker dies with it, it shows soon.
+            step.timeout, step.priority = _ONCE, None
+        elif isinstance(step, ActionStep):
             step.execution, step.timeout, step.priority = "inline", None, None
         elif isinstance(step, SubRun) and step.mode == "detach":
             step.mode, step.depends = "wait", "parallel"

@@ -19,6 +19,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.agent import TURN
 from activities.registry import Registry
 from schemas.actions import StepContext
+from schemas.errors import ErrorCode
 from testing.bench import QUEUE, Bench
 from testing.cases import Case
 from testing.crash_points import Call, Plan, Point
@@ -28,10 +29,22 @@ from testing.outcome import Outcome
 from testing.server import time_skipping
 from testing.verdicts import activity_name
 
-# Real seconds: a case with its crashes, a dead worker's task, the death of a worker.
+# Real seconds: a case with its crashes, a dead worker's task, the death and the start of a worker.
 _CASE = 90.0
 _TASK = timedelta(seconds=1)
-_DEATH = 15.0
+_DEATH = 60.0
+
+
+# What the ledger says of an effect that was begun and of which nothing is known.
+_IN_DOUBT: dict[str, Any] = {
+    "error": {
+        "message": "nobody knows whether the step took effect",
+        "details": [],
+        "type": ErrorCode.DELIVERY_UNKNOWN.value,
+        "final": True,
+        "delay": None,
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -141,24 +154,35 @@ class Stage:
 
     async def _answer(self, question: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         name, args = question["name"], question["args"]
-        path, key = question["activity_id"], None
+        path, step = question["activity_id"], None
         if name in self._actions:
             step = StepContext.model_validate(args[1])
-            path, key = step.path, step.key
+            path = step.path
         plan = self._plan
         crash = plan.arrive(name, path)
-        answer = {"number": question["number"], "crash": crash, "result": None, "error": None}
         if crash is not None:
             self._told = True
             self._idle.clear()
-        if crash != "before":
-            plan.calls.append(Call(name, path, key, args[0] if key is not None else None))
-            try:
-                answer["result"] = to_jsonable_python(await self._perform(question))
-            except ApplicationError as error:
-                answer["error"] = _error(error)
+        answer = {"number": question["number"], "crash": crash, "result": None, "error": None}
+        if step is not None and step.once and step.key in plan.once:
+            # The ledger of effects knows it: what it came to, or that nobody knows that.
+            answer |= _IN_DOUBT if step.key in plan.parked else plan.once[step.key]
+        elif crash != "before":
+            asked = None if step is None else args[0]
+            plan.calls.append(Call(name, path, None if step is None else step.key, asked))
+            answer |= await self._outcome(question)
+            if step is not None and step.once:
+                plan.once[step.key] = {name: answer[name] for name in ("result", "error")}
+                if crash == "effect":
+                    plan.parked.add(step.key)
         with suppress(ConnectionError):
             writer.write(json.dumps(answer).encode() + b"\n")
+
+    async def _outcome(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"result": to_jsonable_python(await self._perform(question))}
+        except ApplicationError as error:
+            return {"error": _error(error)}
 
     async def _perform(self, question: dict[str, Any]) -> Any:
         environment = ActivityEnvironment(client=self._client)

@@ -12,11 +12,17 @@ _NOTHING = object()
 
 
 def differences(calm: Trial, other_calm: Trial, tried: Trial) -> list[str]:
-    """Say what is not as in the calm run; what two calm runs differ in is left out."""
+    """Say what is not as in the calm run; what two calm runs differ in is left out.
+
+    Of a run with an effect in doubt only the effects are looked at: its end is another.
+    """
     wanted, found = _facts(calm), _facts(tried)
     # Moments, and whatever else no run has as another.
     again = _facts(other_calm)
     noise = {place for place in wanted if wanted[place] != again.get(place, _NOTHING)}
+    if tried.plan.parked:
+        # It waits for somebody to say what became of the effect, or goes the way of its error.
+        return list(_repeats(tried, noise))
     lines = [f"problem: {problem}" for problem in tried.outcome.problems]
     for place in sorted({*wanted, *found}):
         if place in noise:
@@ -66,7 +72,7 @@ def _repeats(trial: Trial, noise: set[str]) -> Iterator[str]:
         if original is None or call is original:
             continue
         key = str(call.key).replace(trial.run_id, "RUN")
-        if _params(call).get("delivery") == "at_most_once":
+        if call.key in trial.plan.once:
             yield f"effects.{key} came again, and is to come at most once"
         asked, before = (
             dict(_leaves(f"effects.{key}.params", _params(one))) for one in (call, original)

@@ -22,12 +22,14 @@ from testing.loading import ENDINGS, BadFile, Suite, load
 class Row:
     """One run with crashes: where they were, how many came, and what was not as in the calm run.
 
-    `repeats` are calls of actions that came again under the same key.
+    `repeats` are calls of actions that came again under the same key, `parked` steps with
+    `delivery: at_most_once` of which the crash left in doubt whether they took effect.
     """
 
     crash: str
     crashes: int
     repeats: int
+    parked: int
     differences: list[str]
 
 
@@ -184,6 +186,7 @@ class _CaseRuns:
                 "; ".join(map(str, points)),
                 tried.plan.crashes,
                 tried.plan.repeats(),
+                len(tried.plan.parked),
                 differences(calm, again, tried),
             )
             found.rows.append(row)

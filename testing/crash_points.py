@@ -44,11 +44,17 @@ class Point:
 
 @dataclass
 class Plan:
-    """Which crashes are still to come, and the calls so far, over all workers of a case."""
+    """Which crashes are still to come, and the calls so far, over all workers of a case.
+
+    `once` holds the answers to steps with `delivery: at_most_once` by their keys; of those that
+    are `parked` a crash has left in doubt whether they took effect.
+    """
 
     points: list[Point] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     crashes: int = 0
+    once: dict[str, Any] = field(default_factory=dict)
+    parked: set[str] = field(default_factory=set)
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def arrive(self, name: str, path: str) -> When | None:

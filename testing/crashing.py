@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -134,18 +134,25 @@ class _Line:
                 history = await handle.fetch_history()
             except RPCError:
                 os._exit(CRASHED)
-            if any(_is_of(event, info.activity_id) for event in history.events):
+            if info.activity_id in set(_kept(history.events)):
                 os._exit(CRASHED)
             await asyncio.sleep(_WATCH)
 
 
-def _is_of(event: HistoryEvent, activity_id: str) -> bool:
-    """True for the record of a local activity of this id."""
-    details = event.marker_recorded_event_attributes.details
-    return any(
-        json.loads(payload.data).get("activity_id") == activity_id
-        for payload in details["data"].payloads
-    )
+def _kept(events: Iterable[HistoryEvent]) -> Iterator[str]:
+    """Give the ids of the activities whose results are in a history."""
+    scheduled: dict[int, str] = {}
+    for event in events:
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            about = event.activity_task_scheduled_event_attributes
+            scheduled[event.event_id] = about.activity_id
+        elif event.HasField("activity_task_completed_event_attributes"):
+            yield scheduled[event.activity_task_completed_event_attributes.scheduled_event_id]
+        elif event.HasField("activity_task_failed_event_attributes"):
+            yield scheduled[event.activity_task_failed_event_attributes.scheduled_event_id]
+        elif event.HasField("marker_recorded_event_attributes"):
+            for payload in event.marker_recorded_event_attributes.details["data"].payloads:
+                yield json.loads(payload.data).get("activity_id", "")
 
 
 def main() -> None:

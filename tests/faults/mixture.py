@@ -253,8 +253,19 @@ class Mixture:
             await until(all_ended, "every run has ended", deadline)
         except AssertionError as error:
             found = [run for run in await self.rows() if not run.status.terminal]
-            left = [(run.workflow_id, run.status.value, run.waiting_for) for run in found[:5]]
+            left = [await self._standing(run) for run in found[:5]]
             raise AssertionError(f"{error}; {len(found)} have not: {left}") from error
+
+    async def _standing(self, run: Run) -> str:
+        """Say where a run stands: what Temporal has given out, and how often."""
+        handle = self.stand.client.get_workflow_handle(run.workflow_id)
+        raw = (await handle.describe()).raw_description
+        task = raw.pending_workflow_task.attempt
+        pending = [
+            f"{each.activity_id} attempt {each.attempt} {each.last_failure.message[:80]!r}"
+            for each in raw.pending_activities
+        ]
+        return f"{run.workflow_id} {run.status}: workflow task attempt {task}, {pending}"
 
     async def check(self) -> None:
         """Every run has ended right, in its row as in Temporal, and each effect has one key."""

@@ -81,6 +81,28 @@ def test_a_result_that_depends_on_the_attempt_is_found_out(tmp_path: Path) -> No
     assert all("output.total is 14, not 7" in each for each in found.values())
 
 
+async def test_a_step_at_most_once_is_parked_and_never_repeated(tmp_path: Path) -> None:
+    definition = """
+name: order
+steps:
+  - id: tell
+    type: email
+    delivery: at_most_once
+    with: {to: a@example.com, subject: Paid, text: Thank you}
+"""
+    cases = "{definition: order.yaml, cases: [{name: told, expect: {mails: [{step: tell}]}}]}"
+    registry = load()
+    report = await run_chaos(find_cases(written(tmp_path, cases, definition), registry), registry)
+    [case] = report.cases
+    assert report.ok, report.to_json()
+    assert {row.crash: (row.repeats, row.parked) for row in case.rows} == {
+        "tell: before its call": (0, 0),
+        "tell: after its effect, before that is reported": (0, 1),
+        "tell: after it is recorded": (0, 0),
+        "record 1 of the run's state: kept": (0, 0),
+    }
+
+
 async def test_random_crashes_come_of_their_seed(tmp_path: Path) -> None:
     registry = load()
     suite = find_cases(written(tmp_path, _CALM), registry)
