@@ -10,7 +10,11 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    WorkflowHistory,
+)
 from temporalio.worker import Replayer
 
 from db.engine import Database
@@ -140,7 +144,11 @@ async def test_what_a_schedule_starts_opens_the_schedules_input(
         async with asyncio.timeout(30):
             while len(started) < count:
                 actions = (await handle.describe()).info.recent_actions
-                started = [action.action.workflow_id for action in actions]
+                started = [
+                    action.action.workflow_id
+                    for action in actions
+                    if isinstance(action.action, ScheduleActionExecutionStartWorkflow)
+                ]
                 await asyncio.sleep(0.05)
         await client.get_workflow_handle(started[-1]).result()
         if count == 1:
