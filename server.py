@@ -78,7 +78,7 @@ def build_app(
                 ),
                 asyncio.create_task(run_outbox(starter, tenants)),
                 asyncio.create_task(run_rolling(database, tenants)),
-            asyncio.create_task(run_audit_seals(database)),
+                asyncio.create_task(run_audit_seals(database)),
                 asyncio.create_task(run_bulk_jobs(desk, tenants)),
                 asyncio.create_task(run_scheduler(database, gateway, tenants)),
             ]

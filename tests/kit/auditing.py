@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from httpx2 import Response
+from sqlmodel import col
 from starlette.routing import compile_path
 
 from api.auditing import UNAUDITED
@@ -50,9 +51,9 @@ def in_the_audit(app: FastAPI, database: Database) -> Callable[[Response], Await
             return
         if name == "prune_rows" and answer.json()["dry_run"]:
             return
-        wanted = sa.select(AuditEntry.actor, AuditEntry.action, AuditEntry.subject).where(
-            sa.column("request_id") == answer.headers["x-request-id"]
-        )
+        wanted = sa.select(
+            col(AuditEntry.actor), col(AuditEntry.action), col(AuditEntry.subject)
+        ).where(col(AuditEntry.request_id) == answer.headers["x-request-id"])
         with system():
             async with database.session() as session:
                 found = (await (await session.connection()).execute(wanted)).all()
