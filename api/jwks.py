@@ -1,17 +1,14 @@
 """The public keys of an OIDC issuer (RFC 7517), fetched when they are needed and kept."""
 
 import asyncio
-import base64
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jwt
 import structlog
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from api.identity import UnauthorizedError
 from schemas.errors import ErrorCode, UnavailableError
@@ -40,23 +37,7 @@ class PublicKey:
     """One key, and the one algorithm that it is for."""
 
     algorithm: str
-    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-
-    def verifies(self, signed: bytes, signature: bytes) -> bool:
-        """Whether the signature is this key's."""
-        try:
-            if isinstance(self.key, rsa.RSAPublicKey):
-                self.key.verify(signature, signed, padding.PKCS1v15(), SHA256())
-            elif isinstance(self.key, ec.EllipticCurvePublicKey):
-                if len(signature) != 64:
-                    return False
-                r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
-                self.key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(SHA256()))
-            else:
-                self.key.verify(signature, signed)
-        except InvalidSignature:
-            return False
-        return True
+    key: jwt.PyJWK
 
 
 class KeySet:
@@ -139,7 +120,7 @@ def read_keys(document: dict[str, Any]) -> dict[str | None, PublicKey]:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
         key = _read(entry)
-        if key is not None and entry.get("alg", key.algorithm) == key.algorithm:
+        if key is not None:
             found[entry.get("kid")] = key
     if not found:
         raise ValueError("the key set holds no key that tokens may be signed with")
@@ -151,27 +132,16 @@ def read_keys(document: dict[str, Any]) -> dict[str | None, PublicKey]:
 
 def _read(entry: dict[str, Any]) -> PublicKey | None:
     try:
-        kind = entry.get("kty"), entry.get("crv")
-        if kind[0] == "RSA":
-            key = rsa.RSAPublicNumbers(_int(entry["e"]), _int(entry["n"])).public_key()
-            return PublicKey("RS256", key) if key.key_size >= MIN_RSA_BITS else None
-        if kind == ("EC", "P-256"):
-            numbers = ec.EllipticCurvePublicNumbers(
-                _int(entry["x"]), _int(entry["y"]), ec.SECP256R1()
-            )
-            return PublicKey("ES256", numbers.public_key())
-        if kind == ("OKP", "Ed25519"):
-            key = ed25519.Ed25519PublicKey.from_public_bytes(_raw(entry["x"]))
-            return PublicKey("EdDSA", key)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        # A key that nobody can use is as if it were not there; others may be good.
+        found = jwt.PyJWK.from_dict(entry)
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+        # Others may be good.
+        _log.info("key_not_usable", kid=str(entry.get("kid"))[:64], error=type(error).__name__)
         return None
-    return None
-
-
-def _raw(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _int(text: str) -> int:
-    return int.from_bytes(_raw(text), "big")
+    key = found.key
+    if found.algorithm_name not in ALGORITHMS or isinstance(key, ed448.Ed448PublicKey):
+        return None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        return None
+    # A private or symmetric key has no place in a set that is public.
+    public = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+    return PublicKey(found.algorithm_name, found) if isinstance(key, public) else None
