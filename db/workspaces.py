@@ -30,7 +30,10 @@ class Workspace(SQLModel, table=True):
 
 
 async def create(session: AsyncSession, name: str, title: str | None) -> Workspace:
-    """Add a workspace; raises ConflictError where the name is taken."""
+    """Add a workspace; raises ConflictError where the name is taken, or ours in Temporal."""
+    if name == "sojourn" or name.startswith("sojourn-"):
+        # Ids of our own workflows begin so where those of runs have the workspace.
+        raise ConflictError("names that begin with 'sojourn' are kept for the service itself")
     row = Workspace(workspace=name, title=title)
     statement = insert(Workspace).values(row.model_dump()).on_conflict_do_nothing()
     made = (await session.exec(statement.returning(col(Workspace.workspace)))).first()

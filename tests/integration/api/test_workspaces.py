@@ -64,6 +64,12 @@ async def keys_of(api: AsyncClient, workspace: str) -> list[dict[str, Any]]:
     return (await api.get("/api/v1/api-keys", params={"workspace": workspace})).json()["items"]
 
 
+@pytest.mark.parametrize("name", ["sojourn", "sojourn-bulk"])
+async def test_names_of_the_service_itself_are_kept(api: AsyncClient, name: str) -> None:
+    answer = await api.post("/api/v1/workspaces", json={"name": name})
+    assert_problem(answer, 409, "CONFLICT")
+
+
 async def test_a_workspace_with_definitions_stays(api: AsyncClient, tenant: AsyncClient) -> None:
     text = WAITING.format(name=a_name())
     made = await tenant.post("/api/v1/definitions", content=text, headers=YAML)
