@@ -16,7 +16,7 @@ from db.engine import Database
 from db.tenancy import system
 
 # 200 of these says that nothing was changed: a repeated key, a preview.
-NOTHING_NEW = {"start_run", "order_bulk", "redrive_dead_letters"}
+NOTHING_NEW = {"start_run", "order_bulk", "redrive_dead_letter", "redrive_dead_letters"}
 
 
 def operations(app: FastAPI) -> list[tuple[re.Pattern[str], str, str]]:

@@ -106,7 +106,8 @@ async def test_a_flood_of_events_leaves_a_run_steerable(
             await asyncio.sleep(0.2)
     sent = await signals(client, run["workflow_id"], run["temporal_run_id"])
     assert max(sent) < 2 * MAX_EVENTS
-    assert len(sent) > 1
+    # So many do not fit into one.
+    assert len(sent) > 1 or count < MAX_EVENTS
     # Whoever cancels is heard in a flood as well.
     other = await start(api, await publish(LISTENING.format(key=key)))
     await until_status(api, other, "waiting")
