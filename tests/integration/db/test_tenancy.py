@@ -154,8 +154,10 @@ async def test_shared_circuits_are_everybodys_in_a_scope(url: str, service: Data
     shared = "SELECT tablename FROM pg_policies WHERE policyname = 'sojourn_shared'"
     assert [row[0] for row in await owner.fetch(shared)] == ["ai_breakers"]
     await owner.execute(
-        "INSERT INTO ai_breakers (workspace, endpoint, state, failures, window_at, epoch, probes)"
-        " VALUES ('', 'e', 'closed', 0, now(), 0, 0), ('theirs', 'e', 'closed', 0, now(), 0, 0)"
+        "INSERT INTO ai_breakers"
+        " (workspace, endpoint, state, failures, window_at, epoch, probes, passed, updated_at)"
+        " SELECT given, 'e', 'closed', 0, now(), 0, 0, 0, now()"
+        " FROM unnest(ARRAY['', 'theirs']) AS given"
     )
     await owner.close()
     query = sa.text("SELECT count(*) FROM ai_breakers")
