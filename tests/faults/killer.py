@@ -7,7 +7,7 @@ import time
 from dev.processes import Child
 from tests.faults.evidence import Kill
 from tests.faults.mixture import Mixture
-from tests.faults.stand import Stand
+from tests.faults.stand import Stand, until
 
 _GAP = (0.3, 3.0)  # seconds between two kills
 
@@ -41,10 +41,19 @@ class Killer:
         """Give the older worker once it polls."""
         return await self._workers[0]
 
+    async def _calls(self) -> bool:
+        return bool(self.mixture.sink.open or self.stand.smtp.open)
+
     async def kill(self) -> None:
-        """Kill the older worker at a random moment, and note what that has hit."""
+        """Kill the older worker at a random moment, every other time inside a call.
+
+        Notes what that has hit.
+        """
         victim = await self.first()
-        await asyncio.sleep(self.moments.uniform(*_GAP))
+        if len(self.kills) % 2 == 0:
+            await until(self._calls, "a call is under way")
+        else:
+            await asyncio.sleep(self.moments.uniform(*_GAP))
         at = time.time()
         victim.kill()
         cut = (*self.mixture.sink.open, *(one.message_id for one in self.stand.smtp.open))

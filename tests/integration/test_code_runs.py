@@ -110,7 +110,7 @@ async def test_the_catalogue_lists_functions(api: AsyncClient) -> None:
     assert answer.status_code == 200
     found = {one["reference"]: one for one in answer.json()["items"]}
     assert sorted(found) == sorted(
-        f"{MODULE}:{name}" for name in ("breaks", "key", "never", "slow", "total")
+        f"{MODULE}:{name}" for name in ("breaks", "key", "large", "never", "slow", "spins", "total")
     )
     assert found[f"{MODULE}:total"]["parameters"]["required"] == ["lines", "due"]
 

@@ -40,9 +40,7 @@ PATH = quote("each[0].half", safe="")
 async def audit(database: Database, run: str) -> list[str]:
     async with database.session() as session:
         found = await session.exec(
-            select(AuditEntry)
-            .where(AuditEntry.subject == run)
-            .order_by(col(AuditEntry.created_at), col(AuditEntry.id))
+            select(AuditEntry).where(AuditEntry.subject == run).order_by(col(AuditEntry.seq))
         )
         return [entry.action for entry in found.all()]
 
@@ -73,7 +71,9 @@ async def test_a_held_step_is_retried_after_its_vars_were_changed(
     assert found["output"] == {"half": 1}
     gone = await api.post(f"{here}/steps/{PATH}/abort")
     assert (gone.status_code, gone.json()["code"]) == (409, "CONFLICT")
-    assert await audit(database, run) == ["run.start", "run.set_vars", "step.retry", "run.rewind"]
+    assert await audit(database, run) == [
+        *("run.start", "run.set_vars", "step.retry", "run.rewind", "run.signal")
+    ]
 
 
 async def test_abort_fails_the_run(api: AsyncClient, worker: Worker) -> None:

@@ -61,7 +61,8 @@ async def columns_with(url: str, net: Net) -> dict[str, set[str]]:
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         )
         for (table,) in tables:
-            for (row,) in await connection.fetch(f'SELECT to_jsonb(t)::text FROM "{table}" t'):
+            # Not as JSONB: it refuses a U+0000 that columns of JSON may hold.
+            for (row,) in await connection.fetch(f'SELECT row_to_json(t)::text FROM "{table}" t'):
                 for column, value in json.loads(row).items():
                     if caught := net.caught(_hay(value)):
                         found.setdefault(f"{table}.{column}", set()).update(caught)

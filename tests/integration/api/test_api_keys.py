@@ -229,7 +229,10 @@ async def test_what_was_done_is_in_the_audit(api: AsyncClient, database: Databas
     async with database.session() as session:
         rows = (
             await (await session.connection()).execute(
-                sa.text("SELECT actor, action, data::text FROM audit_entries WHERE subject = :id"),
+                sa.text(
+                    "SELECT actor, action, data::text FROM audit_entries"
+                    " WHERE subject = :id ORDER BY seq"
+                ),
                 {"id": made["id"]},
             )
         ).all()

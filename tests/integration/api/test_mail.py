@@ -64,8 +64,10 @@ async def test_the_list(api: AsyncClient, database: "Database") -> None:
     assert (await api.delete(where)).status_code == 204
     assert_problem(await api.delete(where), 404, "NOT_FOUND")
     async with database.session() as session:
-        statement = select(audit.AuditEntry).where(
-            col(audit.AuditEntry.action).startswith("suppression.")
+        statement = (
+            select(audit.AuditEntry)
+            .where(col(audit.AuditEntry.action).startswith("suppression."))
+            .order_by(col(audit.AuditEntry.seq))
         )
         entries = (await session.exec(statement)).all()
     assert [entry.action for entry in entries][-2:] == ["suppression.add", "suppression.remove"]

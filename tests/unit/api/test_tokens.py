@@ -49,7 +49,7 @@ async def test_good_tokens_of_each_algorithm(issuer: LoopbackIssuer, kid: str) -
         ({"exp": "tomorrow"}, "exp"),
         ({"exp": True}, "expired"),
         ({"exp": 1e300}, "'exp'"),
-        ({"nbf": time.time() + LEEWAY + 5}, "not valid yet"),
+        ({"nbf": time.time() + 86_400}, "not valid yet"),
         ({"nbf": "later"}, "nbf"),
         ({"sub": None}, "'sub'"),
         ({"sub": ""}, "'sub'"),
