@@ -160,7 +160,11 @@ class Stand:
             assert child.running, child.tail(30)
             return child.pid in await self._pollers()
 
-        await until(polls, "the other worker polls")
+        try:
+            await until(polls, "the other worker polls")
+        except BaseException:
+            child.kill()
+            raise
         return child
 
     async def _pollers(self) -> set[int]:

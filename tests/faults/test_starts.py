@@ -116,7 +116,7 @@ async def all_completed(stand: Stand, name: str, count: int, deadline: float) ->
 async def test_an_api_that_dies_at_any_point_starts_each_key_once(
     stand: Stand, tmp_path: Path, long: bool
 ) -> None:
-    rounds, keys = (50, 1) if long else (1, 3)
+    rounds, keys = (50, 1) if long else (1, 2)
     await stand.start_worker()
     names = {True: "killed-later", False: "killed-at-once"}
     await publish(stand, names[True], _LATER)

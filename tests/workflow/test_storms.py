@@ -60,7 +60,7 @@ async def failed_tasks(handles: list[WorkflowHandle]) -> Counter[str]:
 async def test_a_cold_worker_takes_all_runs_on(
     client: Client, services: Services, long: bool
 ) -> None:
-    count, queue = (500 if long else 40), "storm"
+    count, queue = (500 if long else 20), "storm"
     runner = Runner(client, queue, registry())
     async with worker_of(client, services, queue):
         handles = [await runner.start(runner.start_of(LONG_RUN)) for _ in range(count)]
