@@ -27,7 +27,7 @@ from tests.servers.smtp_server import SlowSmtp
 from workflows.setup import connect, prepare_namespace
 
 API_KEY = "fault-key-0123456789"
-DEADLINE = 60.0
+DEADLINE = 180.0
 TIMESCALE = 259_200  # three days pass in one second
 _PROGRAM = str(Path(sys.executable).parent / "sojourn")
 # Notes every change of a status that was final; a test that undoes one on purpose says so to

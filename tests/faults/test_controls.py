@@ -39,7 +39,7 @@ async def killed_in_its_second_mail(smtp: SlowSmtp, folder: Path) -> Kill:
     smtp.hold = hold
     sender = Child("sender", [sys.executable, "-c", _SENDER, str(smtp.port)], log=folder / "log")
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await held.wait()
     finally:
         sender.kill()

@@ -78,7 +78,7 @@ async def address(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -135,7 +135,7 @@ def attack(address: str, key: str, enough: int, seed: int, seconds: int) -> Outc
     for event in stream:
         if isinstance(event, events.ScenarioFinished):
             outcome.add(event)
-        elif isinstance(event, events.NonFatalError):
+        elif isinstance(event, events.NonFatalError) and not _of_the_tool(event):
             outcome.faults.append(f"{event.label}: {event.value}")
         elif isinstance(event, events.FatalError):
             raise event.exception
@@ -143,6 +143,11 @@ def attack(address: str, key: str, enough: int, seed: int, seconds: int) -> Outc
         if outcome.cases.total() >= enough:
             stream.stop()
     return outcome
+
+
+def _of_the_tool(error: events.NonFatalError) -> bool:
+    """Whether CPython 3.11 itself stumbled when the tool compiled a test (gh-106905)."""
+    return isinstance(error.value, SystemError) and "AST constructor" in str(error.value)
 
 
 async def test_generated_requests(address: str, long: bool) -> None:

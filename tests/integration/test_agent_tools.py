@@ -150,7 +150,7 @@ class Scene:
 
     async def asked(self, run_id: str) -> str:
         """Wait until Ada is asked; gives the approval's path."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 found = (await self.api.get("/api/v1/approvals")).json()["items"]
                 paths = [one["path"] for one in found if one["run_id"] == run_id]

@@ -68,7 +68,7 @@ async def begin(api: AsyncClient, source: str, **values: Any) -> str:
 
 
 async def until(api: AsyncClient, run: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             found = (await api.get(f"/api/v1/runs/{run}")).json()
             if found["status"] == status:
@@ -93,7 +93,7 @@ async def ended(
         "cancelled": WorkflowExecutionStatus.CANCELED,
     }[status]
     handle = client.get_workflow_handle(found["workflow_id"])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         # The row is written just before the workflow closes.
         while (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ async def test_a_paused_run_starts_nothing_until_it_is_resumed(
     await until(api, run, "waiting")
     await steer(run, "pause")
     await until(api, run, "paused")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while (await steps(api, run))["think"] != "completed":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert (await until(api, run, "paused"))["output"] is None
@@ -150,7 +150,7 @@ async def test_cancel_during_a_call_that_hangs(
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     try:
         run = await begin(api, CALL, port=server.sockets[0].getsockname()[1])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await called.wait()
         await steer(run, "cancel")
         await ended(api, database, client, run, "cancelled")

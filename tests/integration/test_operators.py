@@ -96,7 +96,7 @@ async def test_an_approval_is_listed_answered_and_closed(
     runs = [await begin(api, ASK, who=f"ada{number}@example.com") for number in range(2)]
     for run in runs:
         await until(api, run, "waiting")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while len(await open_for(api, "bob@example.com")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     first = await api.get("/api/v1/approvals", params={"limit": 1})

@@ -114,7 +114,7 @@ async def test_a_parked_order_is_sent_again_and_parked_again(
             codes = sorted(answer.status_code for answer in answers)
             assert codes[0] == 200
             assert set(codes) <= {200, 409}, [answer.text for answer in answers]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while len(server.requests) == sends:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         assert (await until(api, run, "completed"))["output"] == {"status": 201}

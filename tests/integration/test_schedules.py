@@ -44,7 +44,7 @@ TRIGGERS = "/api/v1/definitions/nightly/triggers"
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             if await condition():
                 return

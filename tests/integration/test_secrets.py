@@ -94,7 +94,7 @@ async def begin(api: AsyncClient, steps: str, given: dict[str, Any] | None = Non
 
 async def ended(api: AsyncClient, run: str, status: str) -> dict[str, Any]:
     """Wait until a run has ended; it must have this status."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             found = (await api.get(f"/api/v1/runs/{run}")).json()
             if found["finished_at"] is not None:

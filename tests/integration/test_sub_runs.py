@@ -51,7 +51,7 @@ class Begun:
         self.id = run_id
 
     async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 run = (await self._api.get(f"/api/v1/runs/{self.id}")).json()
                 if holds(run):
@@ -62,7 +62,7 @@ class Begun:
         return await self.until(lambda run: run["finished_at"] is not None)
 
     async def children(self, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 answer = await self._api.get("/api/v1/runs", params={"parent": self.id})
                 if len(answer.json()["items"]) >= count:
@@ -163,7 +163,7 @@ steps:
 @pytest.mark.usefixtures("worker")
 async def test_a_failed_run_is_a_dead_letter_where_nobody_waits_for_it(api: AsyncClient) -> None:
     async def letters(run_id: str, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 answer = await api.get("/api/v1/dead-letters", params={"run": run_id})
                 if len(answer.json()["items"]) >= count:

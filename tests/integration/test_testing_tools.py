@@ -131,7 +131,7 @@ async def test_without_the_server_it_is_told_what_to_install(api: AsyncClient) -
 
 async def finished(api: AsyncClient, run_id: str, *statuses: str) -> dict[str, Any]:
     """Wait until a run has one of the statuses."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             run = (await api.get(f"/api/v1/runs/{run_id}")).json()
             if run["status"] in statuses:

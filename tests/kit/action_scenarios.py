@@ -45,7 +45,7 @@ class World:
 
     async def called(self) -> None:
         """Wait until a step has called one of the servers."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not self.http.requests and not self.ai.calls:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

@@ -17,7 +17,7 @@ Handle = WorkflowHandle[Any, Any]
 
 async def until(handle: Handle, ready: Callable[[RunState], bool]) -> RunState:
     """Wait until a run's state is as wanted."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             # The time-skipping server loses a query that meets a run's continue-as-new.
             with suppress(TimeoutError, RPCError):

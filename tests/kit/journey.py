@@ -33,7 +33,7 @@ class Journey:
     email: str
     lead_id: str
     run_id: str
-    deadline: float = 60.0
+    deadline: float = 180.0
 
     @property
     def workflow_id(self) -> str:

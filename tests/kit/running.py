@@ -67,13 +67,13 @@ class Runner:
     async def end(self, handle: WorkflowHandle[Any, Any]) -> Ended:
         """Wait for the end, whatever it is, and read the final state."""
         # A run that hangs must fail its test, not the suite.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             with suppress(WorkflowFailureError):  # the state tells how it ended
                 await handle.result()
         return Ended(handle, await state_of(handle))
 
 
-async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 60) -> Any:
+async def until(ready: Callable[[], Awaitable[Any]], deadline: float = 180) -> Any:
     """Ask again and again until the answer is true; gives it, or fails after `deadline` seconds."""
     async with asyncio.timeout(deadline):
         while True:
@@ -96,7 +96,7 @@ async def state_of(handle: WorkflowHandle[Any, Any]) -> RunState:
 
 async def begun(handle: WorkflowHandle[Any, Any]) -> RunState:
     """Wait until a run waits for something, or an activity of it is under way."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             state = await state_of(handle)
             active = [step for step in state.steps.values() if not step.status.done]

@@ -15,7 +15,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     try:

@@ -33,7 +33,7 @@ def broken(*args: Any, **kwargs: Any) -> Any:
 
 async def stuck(handle: WorkflowHandle[Any, Any]) -> str:
     """Wait until a workflow task has failed; gives the failure's message."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         async for event in handle.fetch_history_events(wait_new_event=True):
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 return event.workflow_task_failed_event_attributes.failure.message

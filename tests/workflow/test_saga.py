@@ -79,7 +79,7 @@ def _made(run_id: str, *, undo: bool) -> list[str]:
 
 
 async def _enough(run_id: str, count: int, *, undo: bool) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while len(_made(run_id, undo=undo)) < count:  # noqa: ASYNC110 - calls come from a worker
             await asyncio.sleep(0.001)
 

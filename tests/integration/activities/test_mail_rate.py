@@ -68,7 +68,7 @@ async def test_a_mail_holds_its_place(step: Step, smtp: "Mailbox", database: "Da
     assert len(smtp.messages) == 1
     row = await row_of(database, context)
     assert (row.state, row.attempts, row.slot_at) == (MailState.WAITING, 0, held)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while len(smtp.messages) < 2:
             with suppress(NotYetError):
                 await send(replace(context, attempt=2), to, connection=name)

@@ -71,7 +71,7 @@ async def start(api: AsyncClient, name: str, given: dict[str, Any] | None = None
 
 async def until_status(api: AsyncClient, run_id: str, status: str) -> dict[str, Any]:
     """Poll a run until it has the status; gives its detail."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             run = (await api.get(f"/api/v1/runs/{run_id}")).json()
             if run["status"] == status:

@@ -158,7 +158,7 @@ async def test_held_steps_are_tried_again(api: AsyncClient, publish: Publish) ->
     assert seen["items"][0]["points"] == ["boom"]
     assert (await ordered(api, body))["done"] == 1
     path = f"/api/v1/runs/{run_id}/steps"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await api.get(path)).json()[0]["attempts"] < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert (await api.post(f"/api/v1/runs/{run_id}/cancel")).status_code == 202
@@ -171,7 +171,7 @@ async def test_a_cancelled_job_leaves_the_rest(
     await fill(database, name, 20)
     answer = await api.post(f"{LETTERS}/redrive", json={"filter": {"definition": name}, "rate": 1})
     path = f"{BULK}/{answer.json()['id']}"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not (await api.get(path)).json()["done"]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     job = (await api.post(f"{path}/cancel")).json()

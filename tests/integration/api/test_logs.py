@@ -94,7 +94,7 @@ async def noting(client: Client, database: Database) -> AsyncIterator[AsyncClien
 
 
 async def until_lines(api: AsyncClient, run_id: str, count: int) -> list[dict[str, object]]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             lines = (await api.get(f"/api/v1/runs/{run_id}/logs")).json()["items"]
             if len(lines) >= count:
@@ -242,7 +242,7 @@ async def test_the_command_prints_and_follows(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -257,7 +257,7 @@ async def test_the_command_prints_and_follows(
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         first = (await process.stdout.readline()).decode()
         assert "operator: run.pause by key:bootstrap" in first
         await api.post(f"/api/v1/runs/{run_id}/cancel")

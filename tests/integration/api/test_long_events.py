@@ -39,7 +39,7 @@ async def begun(gateway: Gateway, catalogue: Catalogue) -> tuple[RunStart, Execu
         history_limit=25,
     )
     await gateway.start(made)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             state = await gateway.state(made.workflow_id, deadline=20)
             if "go" in state.steps and state.generation >= 2:
@@ -53,7 +53,7 @@ async def begun(gateway: Gateway, catalogue: Catalogue) -> tuple[RunStart, Execu
 
 async def story(gateway: Gateway, made: RunStart, run_id: str) -> list[RunEvent]:
     """All events of an ended run."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         return [event async for event in gateway.events(made.workflow_id, run_id)]
 
 

@@ -30,7 +30,7 @@ async def lines_of(
     api: AsyncClient, run_id: str, source: str = "operator", count: int = 1
 ) -> list[dict[str, Any]]:
     """Wait for so many lines of a source in a run's log."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             lines = (await api.get(f"/api/v1/runs/{run_id}/logs")).json()["items"]
             found = [line for line in lines if line["source"] == source]
@@ -81,7 +81,7 @@ async def test_held_steps_that_a_bulk_job_tries_again(api: AsyncClient, publish:
     assert said(line) == ("run.retry", f"bulk:{job['id']}")
     assert line["metadata"]["steps"] == ["boom"]
     # One by one it is the step's own line.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             answer = await api.post(f"/api/v1/runs/{run_id}/steps/boom/skip", json={"by": "ada"})
             if answer.status_code == 200:

@@ -123,7 +123,7 @@ async def test_queues_equal_a_count_by_hand(
     # Nobody polls: what is started stays in the backlog.
     for number in range(3):
         await client.start_workflow("nothing", id=f"{queue}-{number}", task_queue=queue)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await backlog_of(own))["workflow"]["tasks"] < 3:  # noqa: ASYNC110 - it is asked
             await asyncio.sleep(0.2)
     found = await backlog_of(own)

@@ -92,7 +92,7 @@ output: "{{{{ vars }}}}"
     await until_status(api, run_id, "waiting")
     async with database.session() as session:
         run = await runs.get(session, "default", run_id)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             execution = await gateway.describe(run.workflow_id)
             assert execution is not None

@@ -44,7 +44,7 @@ async def send(handle: WorkflowHandle, count: int) -> None:
 
 async def kept(handle: WorkflowHandle, count: int) -> None:
     """Wait until the run keeps so many signals."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             # A worker that drops the run from its cache meanwhile fails the query once.
             with suppress(WorkflowQueryFailedError):
@@ -81,7 +81,7 @@ async def test_a_mailbox_that_continued_as_new(
     await gateway.start(made)
     handle = client.get_workflow_handle(made.workflow_id)
     await send(handle, MAX_MAILBOX + 50)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             found = await gateway.describe(made.workflow_id)
             if found is not None and found.run_id != found.first_run_id:

@@ -108,7 +108,7 @@ async def until_started(outbox: Outbox, api: AsyncClient, run_ids: list[str]) ->
         found = await api.get("/api/v1/runs", params={"status": "queued", "limit": 200})
         return {run["id"] for run in found.json()["items"]} & set(run_ids)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             if not await queued():
                 return

@@ -62,7 +62,7 @@ class Posting:
 
     async def post(self, sent: Sent) -> Response:
         """Deliver one copy."""
-        async with self._room, asyncio.timeout(60):
+        async with self._room, asyncio.timeout(180):
             while True:
                 answer = await self.api.post(self.address, content=sent.body, headers=sent.headers)
                 self.answers[answer.status_code] += 1

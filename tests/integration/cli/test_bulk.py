@@ -29,7 +29,7 @@ async def name(sojourn: Sojourn, tmp_path: Path) -> str:
 
 async def until_status(sojourn: Sojourn, run: str, status: str) -> None:
     """Poll a run until it has the status."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while parsed(await sojourn("show", run, "--json"))["status"] != status:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -72,7 +72,7 @@ async def test_runs_are_steered_together(sojourn: Sojourn, name: str, tmp_path: 
 async def test_dead_letters_are_tried_again_together(sojourn: Sojourn, name: str) -> None:
     for _ in range(4):
         await sojourn("run", name, "-i", "n=-1", "--wait", code=1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(parsed(await sojourn("dead-letters", "-d", name, "--json"))) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     only = ("--filter", f"definition={name}", "--filter", "code=TOO_SMALL")

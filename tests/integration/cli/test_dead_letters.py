@@ -24,7 +24,7 @@ async def test_they_are_listed_redriven_and_discarded(sojourn: Sojourn, tmp_path
         await sojourn("run", name, "-i", "n=-1", "--wait", code=1)
 
     async def letters(count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 found = parsed(await sojourn("dead-letters", "-d", name, "--json"))
                 if len(found) == count:

@@ -76,7 +76,7 @@ async def test_a_run_is_watched_while_it_is_steered(sojourn: Sojourn, name: str)
     watching = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cli", "watch", run, stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while parsed(await sojourn("show", run, "--json"))["status"] != "waiting":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     shown = (await sojourn("show", run)).stdout
@@ -86,7 +86,7 @@ async def test_a_run_is_watched_while_it_is_steered(sojourn: Sojourn, name: str)
     assert run in listed.stdout
     assert parsed(await sojourn("pause", run, "--json"))["id"] == run
     await sojourn("cancel", run)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         printed, _ = await watching.communicate()
     assert watching.returncode == 1
     assert b"status      cancelled" in printed

@@ -93,7 +93,7 @@ async def test_a_migration_waits_briefly_for_a_lock_and_tries_again(
     await connection.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
     migrating = asyncio.create_task(upgrade(url))
     watcher = await asyncpg.connect(url)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         # The second wait for the lock is that of the second attempt.
         waits: set[object] = set()
         while len(waits) < 2:

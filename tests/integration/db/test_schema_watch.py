@@ -57,7 +57,7 @@ async def test_a_schema_that_is_seen_later_stops_the_process(tmp_path: Path) -> 
         await watch.begin()
         assert not stop.is_set()
         await asyncio.to_thread(server.start)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await stop.wait()
         with pytest.raises(ConflictError, match="9999"):
             await watch.end()

@@ -81,7 +81,7 @@ async def test_a_circuit_is_seen_by_two_worker_processes(
         start = RunStart(run_id=str(uuid4()), workspace="default", definition=definition, version=1)
         await Gateway(client, task_queue=queue).start(start)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await client.get_workflow_handle(start.workflow_id).result()
         except WorkflowFailureError as error:
             return error.cause.type or "?" if isinstance(error.cause, ApplicationError) else "?"

@@ -26,7 +26,7 @@ from dev.processes import Child
 from dev.temporal import find_program
 from tests.integration.deploy.compose import ROOT, load
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 MAIL = """
 name: composed
 input: {type: object, required: [email], properties: {email: {type: string}}}

@@ -159,6 +159,6 @@ async def test_a_run_of_a_newer_revision_waits_for_its_worker(
     await until(refused)
     # The worker learns the revision, as the next one would.
     monkeypatch.setattr("schemas.run.REVISION", REVISION + 1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await handle.signal("go")
         assert (await runner.end(handle)).steps["after"] == "completed"

@@ -21,7 +21,7 @@ from tests.integration.deploy.compose import ROOT
 from tests.servers.ai_server import AiServer
 from workflows.gateway import Gateway
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 Start = Callable[..., "asyncio.subprocess.Process"]
 
 

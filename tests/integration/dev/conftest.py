@@ -107,7 +107,7 @@ def start_dev(tmp_path: Path) -> Iterator[StartDev]:
             one.wait()
 
 
-def poll(condition: Callable[[], bool], what: str, deadline: float = 60.0) -> None:
+def poll(condition: Callable[[], bool], what: str, deadline: float = 180.0) -> None:
     """Wait until a condition holds; fails with `what` after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not condition():

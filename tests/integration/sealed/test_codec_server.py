@@ -180,7 +180,7 @@ async def test_temporals_program_shows_what_it_opened(
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
     server = QuietServer(config)
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]

@@ -141,7 +141,7 @@ async def test_what_a_schedule_starts_opens_the_schedules_input(
     started: list[str] = []
     for count in (1, 2):
         await handle.trigger()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(started) < count:
                 actions = (await handle.describe()).info.recent_actions
                 started = [

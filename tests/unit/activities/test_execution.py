@@ -227,7 +227,7 @@ async def test_a_cancel_cuts_off_a_cancellable_action(runner: Runner, step: dict
 
 
 async def _begun(do: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await BEGUN.setdefault(do, asyncio.Event()).wait()
 
 
