@@ -6,14 +6,13 @@ Tests tell it what to answer; it speaks the real wire formats, so the vendors' o
 import asyncio
 import json
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.servers.wire import Received, WireServer, respond
+from tests.servers.wire import Received, WireAnswers, respond
 
 
 @dataclass
-class AiServer:
+class AiServer(WireAnswers):
     """A model server; use it as `async with AiServer() as server`.
 
     `output` is what structured requests get (as the arguments of the tool the request forces),
@@ -38,18 +37,6 @@ class AiServer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
-    async def __aenter__(self) -> Self:
-        self._wire = await WireServer(self._answer).__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._wire.__aexit__(kind, error, trace)
-
     @property
     def openai_url(self) -> str:
         """Base URL for OpenAI's protocol."""
@@ -65,7 +52,7 @@ class AiServer:
         """Base URL for Google's protocol."""
         return self._wire.url
 
-    async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         sent: dict[str, Any] = json.loads(request.body or b"{}")
         path = request.target.split("?")[0]
         self.calls.append((path, sent))

@@ -5,8 +5,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
+
+from tests.servers.loopback import LoopbackServer
 
 Fault = Literal["lost", "executed"]
 
@@ -36,7 +37,7 @@ def calls(chunk: bytes, kept: bytearray) -> int:
 
 
 @dataclass
-class CuttingProxy:
+class CuttingProxy(LoopbackServer):
     """Forwards to a port of loopback, and cuts connections around requests that `count` finds.
 
     A share of them is `lost`, never forwarded; the same share is `executed`: forwarded, and the
@@ -50,23 +51,6 @@ class CuttingProxy:
     forced: list[Fault] = field(default_factory=list)
     requests: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-
-    async def __aenter__(self) -> Self:
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _draw(self, requests: int) -> Fault | None:
         for _ in range(requests):
@@ -86,15 +70,11 @@ class CuttingProxy:
         elif drawn < 2 * self.share:
             yield "executed"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward both ways until one end, or a fault, ends it."""
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            writer.close()
-            self._tasks.discard(task)
             return
         # Set while the next answer is to be lost.
         cut = asyncio.Event()
@@ -110,7 +90,6 @@ class CuttingProxy:
             await asyncio.gather(*ways, return_exceptions=True)
             for end in (writer, back):
                 end.transport.abort()
-            self._tasks.discard(task)
 
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event

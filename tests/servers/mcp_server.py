@@ -3,10 +3,9 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.servers.wire import Received, WireServer, respond
+from tests.servers.wire import Received, WireAnswers, respond
 
 SESSION = "session-1"
 _NUMBERS = {
@@ -22,7 +21,7 @@ TOOLS: list[dict[str, Any]] = [
 
 
 @dataclass
-class McpServer:
+class McpServer(WireAnswers):
     """A server with the tools `add`, `fail` and `strict`; use it as `async with`.
 
     `tools/list` gives one tool a page. `stream` answers with server-sent events that never end;
@@ -33,24 +32,12 @@ class McpServer:
     status: int = 200
     seen: list[str] = field(default_factory=list)
 
-    async def __aenter__(self) -> Self:
-        self._wire = await WireServer(self._answer).__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._wire.__aexit__(kind, error, trace)
-
     @property
     def url(self) -> str:
         """The endpoint."""
         return f"{self._wire.url}/mcp"
 
-    async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         if request.method == "DELETE":
             self.seen.append("DELETE")
             respond(writer, 204)

@@ -5,12 +5,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from types import TracebackType
-from typing import Self
+
+from tests.servers.loopback import LoopbackServer
 
 
 @dataclass
-class RudeSmtp:
+class RudeSmtp(LoopbackServer):
     """Speaks SMTP on a free loopback port.
 
     `replies` maps a command (`connect EHLO AUTH MAIL RCPT DATA body QUIT`) to its answer; "drop"
@@ -22,36 +22,8 @@ class RudeSmtp:
     accepted: list[bytes] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
 
-    async def __aenter__(self) -> Self:
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._talk(reader, writer)
-        except (ConnectionError, asyncio.CancelledError, EOFError):
-            return
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak SMTP until the client is done."""
         await self._say(writer, "connect", "220 rude")
         while line := (await reader.readline()).decode().strip():
             word = line.split()[0].upper()

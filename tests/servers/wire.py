@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.loopback import LoopbackServer
+
 # A key made for these tests; its authority's own key is thrown away.
 _TLS = Path(__file__).parent / "tls"
 
@@ -26,7 +28,7 @@ Handler = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class WireServer:
+class WireServer(LoopbackServer):
     """Serves one handler on a free loopback port, and remembers every request."""
 
     handler: Handler
@@ -35,9 +37,25 @@ class WireServer:
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
 
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self.port}"
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand the connection's requests to the handler, one after the other."""
+        self.connections += 1
+        while (request := await _read(reader)) is not None:
+            self.requests.append(request)
+            await self.handler(request, writer)
+            await writer.drain()
+
+
+class WireAnswers:
+    """A server of its own kind over a WireServer, whose handler is `answer`; use it likewise."""
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._wire = await WireServer(self.answer).__aenter__()
         return self
 
     async def __aexit__(
@@ -46,34 +64,16 @@ class WireServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def __post_init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        await self._wire.__aexit__(kind, error, trace)
 
     @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://{self.host}:{self.port}"
+    def port(self) -> int:
+        """Its port on loopback."""
+        return self._wire.port
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            while (request := await _read(reader)) is not None:
-                self.requests.append(request)
-                await self.handler(request, writer)
-                await writer.drain()
-        except (ConnectionError, asyncio.CancelledError):
-            return
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+    async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
+        """Answer one request."""
+        raise NotImplementedError
 
 
 async def _read(reader: asyncio.StreamReader) -> Received | None:
