@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 import schemathesis
-import uvicorn
 from httpx2 import AsyncClient
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -20,6 +19,7 @@ from db.engine import Database
 from db.sealing import KeyRing
 from schemas.actions import Catalogue
 from testing.simulator import Simulator
+from tests.kit.serving import served
 from workflows.gateway import Gateway
 
 API_KEY = "fuzz-key-0123456789"
@@ -74,16 +74,8 @@ async def address(
     )
     # Built at its first use, which on a busy machine takes longer than who asks would wait.
     app.openapi()
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
-    )
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(180):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    async with served(app) as address:
+        yield address
     await database.close()
 
 

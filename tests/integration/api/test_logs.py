@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 from pydantic import BaseModel
@@ -33,6 +32,7 @@ from tests.integration.api.conftest import (
     start,
     until_status,
 )
+from tests.kit.serving import served
 from workflows.gateway import Gateway
 from workflows.worker_options import build_worker
 
@@ -238,21 +238,19 @@ async def test_an_unwritable_log_fails_no_step(
 async def test_the_command_prints_and_follows(
     app: FastAPI, api: AsyncClient, publish: Publish, worker: Worker, repository: Path
 ) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off")
-    )
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(120):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    async with served(app) as address:
+        await follow(api, publish, repository, address)
+
+
+async def follow(api: AsyncClient, publish: Publish, repository: Path, address: str) -> None:
+    """Follow a run's log by the command while operators are at it."""
     run_id = await start(api, await publish())
     await until_status(api, run_id, "waiting")
     await api.post(f"/api/v1/runs/{run_id}/pause")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "logs", run_id, "-f"),
         cwd=repository,
-        env={"SOJOURN_URL": f"http://127.0.0.1:{port}", "SOJOURN_API_KEY": API_KEY, "PATH": ""},
+        env={"SOJOURN_URL": address, "SOJOURN_API_KEY": API_KEY, "PATH": ""},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -264,5 +262,3 @@ async def test_the_command_prints_and_follows(
         rest = (await process.stdout.read()).decode()
         assert await process.wait() == 0, rest
     assert "run.cancel by key:bootstrap" in rest
-    server.should_exit = True
-    await serving
