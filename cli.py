@@ -24,7 +24,7 @@ import cli_testing
 import cli_triggers
 from remote import Remote
 from schemas.errors import Problem, SojournError
-from terminal import AsJson, err, out, print_json, print_problems, told
+from terminal import AsJson, environment, err, out, print_json, print_problems, told
 
 app = typer.Typer(
     name="sojourn",
@@ -120,26 +120,14 @@ def migrate(
     """Bring the database, and Temporal's namespace, to what this version needs."""
     from db.migrate import upgrade
     from process import leave
-    from settings import SettingsError, load_settings
-    from settings_ai import reveal
-    from workflows.setup import connect, prepare_namespace
+    from workflows.setup import prepare_namespace
 
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        err.print(str(error))
-        raise typer.Exit(1) from None
+    settings = environment()
 
     async def run() -> str:
         revision = await upgrade(settings.database_url.get_secret_value())
         if namespace:
-            client = await connect(
-                settings.temporal_address,
-                settings.temporal_namespace,
-                api_key=reveal(settings.temporal_api_key),
-                tls=settings.tls,
-            )
-            await prepare_namespace(client)
+            await prepare_namespace(await settings.connect())
         return revision
 
     with told():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from terminal import AsJson, err, out, told
+from terminal import AsJson, environment, err, out, told
 
 app = typer.Typer()
 audit = typer.Typer(help="Who did what, and proof that the record of it stands.")
@@ -56,13 +56,8 @@ def verify(
     Works on the database with the settings of the environment.
     """
     from db import audit_seals
-    from settings import SettingsError, load_settings
 
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        err.print(str(error))
-        raise typer.Exit(1) from None
+    settings = environment()
 
     async def run() -> list[audit_seals.Verdict]:
         database = settings.database()

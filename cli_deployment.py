@@ -9,7 +9,7 @@ from rich.table import Table
 from temporalio.client import Client
 
 from process import leave
-from terminal import AsJson, err, out, print_json, told
+from terminal import AsJson, environment, err, out, print_json, told
 
 app = typer.Typer()
 deployment = typer.Typer(
@@ -21,28 +21,14 @@ T = TypeVar("T")
 
 
 def _ask(question: Callable[[Client, str], Awaitable[T]]) -> T:
-    from settings import SettingsError, load_settings
-    from settings_ai import reveal
-    from workflows.setup import connect
-
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        err.print(str(error))
-        raise typer.Exit(1) from None
+    settings = environment()
     name = settings.deployment_name
     if name is None:
         err.print("SOJOURN_DEPLOYMENT_NAME is not set: workers are not versioned here")
         raise typer.Exit(1)
 
     async def run() -> T:
-        client = await connect(
-            settings.temporal_address,
-            settings.temporal_namespace,
-            api_key=reveal(settings.temporal_api_key),
-            tls=settings.tls,
-        )
-        return await question(client, name)
+        return await question(await settings.connect(), name)
 
     with told():
         try:

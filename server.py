@@ -32,23 +32,9 @@ from settings_ai import reveal
 from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
 from testing.server import NoServerError
 from testing.simulator import Simulator
-from workflows.setup import connect
 
 # Seconds that open answers, event streams among them, get at a stop.
 _GRACE = 5
-
-
-async def connect_lazily(settings: Settings, telemetry: Telemetry) -> Client:
-    """Give a client that connects at its first call, so that the API boots without Temporal."""
-    return await connect(
-        settings.temporal_address,
-        settings.temporal_namespace,
-        api_key=reveal(settings.temporal_api_key),
-        tls=settings.tls,
-        lazy=True,
-        runtime=telemetry.runtime,
-        codec=settings.payload_codec,
-    )
 
 
 def build_app(
@@ -168,7 +154,8 @@ async def serve(settings: Settings) -> None:
     database = settings.database()
     watch = SchemaWatch(database, stop)
     await watch.begin()
-    client = await connect_lazily(settings, telemetry)
+    # Lazily, so that the API boots without Temporal.
+    client = await settings.connect(lazy=True, runtime=telemetry.runtime)
     server = build_server(
         settings, build_app(settings, database=database, client=client, telemetry=telemetry)
     )

@@ -6,21 +6,23 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from temporalio.client import TLSConfig
+from temporalio.client import Client, TLSConfig
+from temporalio.runtime import Runtime
 
 from activities.functions import Functions
 from activities.services import HttpConfig, MailConfig, MailHosts, Services
 from db.admission import Caps
 from db.engine import Database
-from db.sealing import KeyRing
 from db.tenancy import SERVICE_ROLE
 from db.url import normalise_url
 from schemas.durations import parse_duration
 from schemas.errors import InputError
+from schemas.keyring import KeyRing
 from schemas.mail import MailPolicy
 from schemas.masking import Masking
-from settings_ai import AiSettings, split
+from settings_ai import AiSettings, reveal, split
 from settings_trust import TrustSettings
+from workflows.setup import connect
 
 
 def _plain(name: str) -> AliasChoices:
@@ -219,6 +221,18 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
             pool_size=self.database_pool_size,
             role=SERVICE_ROLE,
             scope=None,
+        )
+
+    async def connect(self, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+        """Connect to Temporal, or with `lazy` at the first call; raises RuntimeError."""
+        return await connect(
+            self.temporal_address,
+            self.temporal_namespace,
+            api_key=reveal(self.temporal_api_key),
+            tls=self.tls,
+            lazy=lazy,
+            runtime=runtime,
+            codec=self.payload_codec,
         )
 
     def services(self, database: Database) -> Services:

@@ -18,6 +18,7 @@ from schemas.errors import Problem, Severity, SojournError, UnavailableError
 
 if TYPE_CHECKING:
     from remote import Remote
+    from settings import Settings
 
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -91,6 +92,17 @@ def api() -> "Iterator[Remote]":
 
     with told():
         yield Remote.found()
+
+
+def environment() -> "Settings":
+    """Give the settings of the environment, for commands that do not ask the API."""
+    from settings import SettingsError, load_settings
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        err.print(str(error))
+        raise typer.Exit(Exit.FAILED) from None
 
 
 def print_problems(problems: Sequence[Problem], file: Path | None = None) -> None:

@@ -23,9 +23,7 @@ from db.engine import Database
 from process import QuietServer, SchemaWatch, main_of, stop_on_signals
 from schemas.errors import SojournError
 from settings import Settings
-from settings_ai import reveal
 from telemetry import Telemetry
-from workflows.setup import connect
 from workflows.worker_options import build_worker
 
 _log = logging.getLogger("sojourn.worker")
@@ -39,14 +37,7 @@ async def connect_when_there(settings: Settings, telemetry: Telemetry) -> Client
     """Connect to Temporal, trying again until it answers."""
     while True:
         try:
-            return await connect(
-                settings.temporal_address,
-                settings.temporal_namespace,
-                api_key=reveal(settings.temporal_api_key),
-                tls=settings.tls,
-                runtime=telemetry.runtime,
-                codec=settings.payload_codec,
-            )
+            return await settings.connect(runtime=telemetry.runtime)
         except (RuntimeError, RPCError) as error:
             _log.warning("no Temporal at %s yet: %s", settings.temporal_address, error)
             await asyncio.sleep(_RETRY)

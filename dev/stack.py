@@ -30,7 +30,7 @@ from server import build_app, build_server
 from settings import Settings, database_place, load_settings
 from telemetry import Telemetry, configure_logging
 from worker import read_mailboxes, work
-from workflows.setup import connect, prepare_namespace
+from workflows.setup import prepare_namespace
 
 _DATABASE = "sojourn"
 # Seconds for a server of the user's own to answer, for everything to be ready, and between looks
@@ -218,12 +218,7 @@ class Stack:
         address = self.settings.temporal_address
         try:
             async with asyncio.timeout(_CONNECT):
-                client = await connect(
-                    address,
-                    self.settings.temporal_namespace,
-                    runtime=telemetry.runtime,
-                    codec=self.settings.payload_codec,
-                )
+                client = await self.settings.connect(runtime=telemetry.runtime)
                 await prepare_namespace(client)
         except (TimeoutError, RuntimeError) as error:
             raise StackError(
