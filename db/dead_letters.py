@@ -70,6 +70,12 @@ def _told(error: ErrorInfo | None) -> tuple[str | None, str, str]:
     return clean_text(error.step), clean_text(error.code) or "", message
 
 
+def settled(state: LetterState) -> dict[str, Any]:
+    """Give what changes in a dead letter that is settled like this now."""
+    moment = now()
+    return {"state": state, "updated_at": moment, "settled_at": moment}
+
+
 @dataclass(frozen=True)
 class Ended:
     """A run whose row was just closed from outside."""
@@ -95,7 +101,7 @@ async def run_ended(
                 col(DeadLetter.id) == run.redrive_of,
                 col(DeadLetter.state) == LetterState.REDRIVING,
             )
-            .values(state=LetterState.REDRIVEN, updated_at=now(), settled_at=now())
+            .values(**settled(LetterState.REDRIVEN))
             .returning(col(DeadLetter.redrives))
             .execution_options(synchronize_session=False)
         )
@@ -149,7 +155,6 @@ async def delivery_replayed(
     session: AsyncSession, delivery_id: str, run_id: str | None, *, actor: str
 ) -> None:
     """Settle the letter of a delivery that was used after all."""
-    moment = now()
     statement = (
         sa.update(DeadLetter)
         .where(
@@ -157,13 +162,7 @@ async def delivery_replayed(
             col(DeadLetter.subject_id) == delivery_id,
             col(DeadLetter.state).in_((LetterState.OPEN, LetterState.REDRIVING)),
         )
-        .values(
-            state=LetterState.REDRIVEN,
-            new_run_id=run_id,
-            actor=actor,
-            updated_at=moment,
-            settled_at=moment,
-        )
+        .values(new_run_id=run_id, actor=actor, **settled(LetterState.REDRIVEN))
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)
@@ -343,7 +342,6 @@ async def settle(
     actor: str,
 ) -> DeadLetter | None:
     """Settle an open dead letter; None where it is not open."""
-    moment = now()
     statement = (
         sa.update(DeadLetter)
         .where(
@@ -351,13 +349,7 @@ async def settle(
             col(DeadLetter.workspace) == workspace,
             col(DeadLetter.state) == LetterState.OPEN,
         )
-        .values(
-            state=state,
-            reason=reason,
-            actor=actor,
-            updated_at=moment,
-            settled_at=moment,
-        )
+        .values(reason=reason, actor=actor, **settled(state))
         .returning(DeadLetter)
         .execution_options(populate_existing=True)
     )

@@ -5,7 +5,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db import dead_letters
-from db.base import clean_text, now
+from db.base import clean_text
 from db.dead_letter_table import DeadLetter, LetterKind, LetterState
 from db.deliveries import Delivery
 from db.mail_messages import MailMessage
@@ -51,7 +51,6 @@ async def give_up(
     session: AsyncSession, workspace: str, run_id: str, step_path: str, *, reason: str, actor: str
 ) -> None:
     """Discard the open letters of a step about which an operator has decided otherwise."""
-    moment = now()
     statement = (
         sa.update(DeadLetter)
         .where(
@@ -61,13 +60,7 @@ async def give_up(
             col(DeadLetter.step_path) == step_path,
             col(DeadLetter.state) == LetterState.OPEN,
         )
-        .values(
-            state=LetterState.DISCARDED,
-            reason=reason,
-            actor=actor,
-            updated_at=moment,
-            settled_at=moment,
-        )
+        .values(reason=reason, actor=actor, **dead_letters.settled(LetterState.DISCARDED))
         .execution_options(synchronize_session=False)
     )
     await session.exec(statement)

@@ -173,11 +173,9 @@ async def _settle_others(session: AsyncSession, letter: DeadLetter, actor: str) 
         sa.update(DeadLetter)
         .where(col(DeadLetter.id).in_(free))
         .values(
-            state=LetterState.REDRIVEN,
             new_run_id=letter.new_run_id,
             actor=actor,
-            updated_at=now(),
-            settled_at=now(),
+            **dead_letters.settled(LetterState.REDRIVEN),
         )
         .execution_options(synchronize_session=False)
     )
