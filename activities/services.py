@@ -15,8 +15,8 @@ from activities._ssrf import TargetPolicy
 from activities.functions import Functions
 from activities.vault import Vault
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.keeping import Keep
+from schemas.keyring import KeyRing
 from schemas.mail import MailPolicy
 from schemas.masking import Masking
 

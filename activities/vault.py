@@ -7,8 +7,8 @@ from activities.errors import ActionError
 from activities.masking import hide
 from db import connections, secrets
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.errors import ErrorCode
+from schemas.keyring import KeyRing
 from schemas.markers import DELIMITER, holds_markers, names_in, resolved
 
 

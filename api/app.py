@@ -28,9 +28,9 @@ from api.simulation import Simulator
 from api.tenants import Tenants
 from api.tokens import Issuer, OidcConfig
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
 from schemas.bundle import MAX_BYTES
+from schemas.keyring import KeyRing
 from workflows.gateway import Gateway
 
 # Events that are stored at once.

@@ -4,9 +4,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db import audit, connections
 from db.connections import Connection
-from db.sealing import KeyRing
 from schemas.connections import AnyConnection, given_secrets, shown_config
 from schemas.errors import ErrorCode, InputError, Problem
+from schemas.keyring import KeyRing
 
 
 async def store(

@@ -15,9 +15,9 @@ from api.circuit import Circuit
 from api.config import ApiConfig
 from api.identity import Identity
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
 from schemas.errors import ConflictError
+from schemas.keyring import KeyRing
 from workflows.gateway import Gateway
 
 

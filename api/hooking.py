@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.signatures import Proof, SchemeError, verify
 from db import secrets
 from db.base import now
-from db.sealing import KeyRing
+from schemas.keyring import KeyRing
 from schemas.webhook_bodies import kept_headers
 from schemas.webhooks import NoScheme, WebhookTrigger
 

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
@@ -32,14 +31,6 @@ class IssuerAwayError(UnavailableError):
     code = ErrorCode.HTTP_ERROR
 
 
-@dataclass(frozen=True)
-class PublicKey:
-    """One key, and the one algorithm that it is for."""
-
-    algorithm: str
-    key: jwt.PyJWK
-
-
 class KeySet:
     """An issuer's keys by `kid`."""
 
@@ -56,12 +47,12 @@ class KeySet:
         self._url = url
         self._fetch = fetch
         self._clock = clock
-        self._keys: dict[str | None, PublicKey] = {}
+        self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._lock = asyncio.Lock()
 
-    async def find(self, kid: Any, algorithm: Any) -> PublicKey:
+    async def find(self, kid: Any, algorithm: Any) -> jwt.PyJWK:
         """Give the key of a token's header; raises UnauthorizedError, IssuerAwayError."""
         if algorithm not in ALGORITHMS:
             raise UnauthorizedError(f"tokens are signed with one of {', '.join(ALGORITHMS)}")
@@ -78,7 +69,7 @@ class KeySet:
                     "the issuer's keys cannot be fetched", retry_after=AFTER_FAULT
                 )
             raise UnauthorizedError("the token is signed with a key that the issuer does not have")
-        if key.algorithm != algorithm:
+        if key.algorithm_name != algorithm:
             raise UnauthorizedError("the token's algorithm is not that of its key")
         return key
 
@@ -110,12 +101,12 @@ class KeySet:
         return document["jwks_uri"]
 
 
-def read_keys(document: dict[str, Any]) -> dict[str | None, PublicKey]:
+def read_keys(document: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:
     """Read the signing keys of a JWKS that are of use here; raises ValueError without any."""
     entries = document.get("keys")
     if not isinstance(entries, list):
         raise ValueError("the key set holds no list of keys")
-    found: dict[str | None, PublicKey] = {}
+    found: dict[str | None, jwt.PyJWK] = {}
     for entry in entries[:MAX_KEYS]:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
@@ -130,7 +121,7 @@ def read_keys(document: dict[str, Any]) -> dict[str | None, PublicKey]:
     return found
 
 
-def _read(entry: dict[str, Any]) -> PublicKey | None:
+def _read(entry: dict[str, Any]) -> jwt.PyJWK | None:
     try:
         found = jwt.PyJWK.from_dict(entry)
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
@@ -144,4 +135,4 @@ def _read(entry: dict[str, Any]) -> PublicKey | None:
         return None
     # A private or symmetric key has no place in a set that is public.
     public = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-    return PublicKey(found.algorithm_name, found) if isinstance(key, public) else None
+    return found if isinstance(key, public) else None

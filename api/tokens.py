@@ -53,8 +53,8 @@ class Issuer:
         with _told():
             claims = jwt.decode(
                 token,
-                key.key,
-                algorithms=[key.algorithm],
+                key,
+                algorithms=[key.algorithm_name],
                 issuer=self.config.issuer,
                 audience=self.config.audience,
                 leeway=LEEWAY,

@@ -12,8 +12,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import JSON_TEXT, now
 from db.ids import new_id
-from db.sealing import KeyRing, Sealed, bound_to
+from db.sealing import bound_to
 from schemas.errors import NotFoundError
+from schemas.keyring import KeyRing, Sealed
 
 _TABLE = "connections"
 

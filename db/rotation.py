@@ -8,9 +8,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from db import audit
 from db.connections import Connection
 from db.engine import Database
-from db.sealing import KeyRing, Sealed, bound_to
+from db.sealing import bound_to
 from db.secrets import Secret
 from db.tenancy import system
+from schemas.keyring import KeyRing, Sealed
 
 BATCH = 100
 

@@ -1,8 +1,4 @@
-"""Sealed values: what is stored encrypted, under a ring of keys that can be rotated."""
-
-from schemas.keyring import KEY_BYTES, KeyRing, Sealed, SealError
-
-__all__ = ["KEY_BYTES", "KeyRing", "SealError", "Sealed", "bound_to"]
+"""What stored values are sealed for: each belongs to its own row."""
 
 
 def bound_to(workspace: str, table: str, name: str) -> bytes:

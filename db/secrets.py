@@ -10,8 +10,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import now
 from db.ids import new_id
-from db.sealing import KeyRing, Sealed, bound_to
+from db.sealing import bound_to
 from schemas.errors import NotFoundError
+from schemas.keyring import KeyRing, Sealed
 
 _TABLE = "secrets"
 

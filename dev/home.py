@@ -7,8 +7,8 @@ import secrets
 from pathlib import Path
 from typing import IO
 
-from db.sealing import KEY_BYTES
 from dev.errors import StackError
+from schemas.keyring import KEY_BYTES
 
 
 class Home:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from activities.services import Services
     from db.engine import Database
-    from db.sealing import KeyRing
     from dev.mailbox import Mailbox
     from dev.postgres import EmbeddedPostgres
     from schemas.actions import Catalogue
+    from schemas.keyring import KeyRing
     from workflows.gateway import Gateway
 
 API_KEY = "test-key-0123456789"
@@ -233,7 +233,7 @@ def catalogue() -> "Catalogue":
 @pytest.fixture(scope="session")
 def keyring() -> "KeyRing":
     """The keys of the suite's connections and secrets."""
-    from db.sealing import KEY_BYTES, KeyRing
+    from schemas.keyring import KEY_BYTES, KeyRing
 
     return KeyRing({"test": b"k" * KEY_BYTES})
 

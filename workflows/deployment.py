@@ -7,6 +7,7 @@ workflow task; a build that has never been current gets nothing.
 from dataclasses import dataclass
 from datetime import datetime
 
+from temporalio.api.enums.v1 import VersionDrainageStatus
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
     SetWorkerDeploymentCurrentVersionRequest,
@@ -17,6 +18,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from schemas.errors import ConflictError, NotFoundError
+
+_DRAINED = VersionDrainageStatus.VERSION_DRAINAGE_STATUS_DRAINED
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,7 @@ async def builds(client: Client, name: str) -> list[Build]:
             build=summary.deployment_version.build_id,
             current=summary.deployment_version.build_id == current,
             created_at=summary.create_time.ToDatetime(),
-            # VERSION_DRAINAGE_STATUS_DRAINED
-            drained=summary.drainage_status == 2,
+            drained=summary.drainage_status == _DRAINED,
         )
         for summary in info.version_summaries
     ]

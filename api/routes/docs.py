@@ -1,9 +1,10 @@
 """GET /docs: the operations as a page to read and try; nothing in it comes from elsewhere."""
 
 from importlib.resources import files
+from pathlib import Path
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from api.auth import public
 from schemas.errors import NotFoundError
@@ -37,6 +38,7 @@ _PAGE = """\
 _START = """\
 SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, filter: true});
 """
+_HELD = Path(str(files("fastapi_swagger.resources")))
 _FILES = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
@@ -61,9 +63,10 @@ async def start_docs() -> Response:
 
 @router.get("/docs/{name}")
 @public
-async def get_docs_file(name: str) -> Response:
+async def get_docs_file(name: str) -> FileResponse:
     """A file of Swagger UI, of the list above only."""
     if name not in _FILES:
         raise NotFoundError(f"the documentation has no file named {name!r}")
-    data = files("fastapi_swagger.resources").joinpath(name).read_bytes()
-    return Response(data, media_type=_FILES[name], headers={"Cache-Control": "max-age=86400"})
+    return FileResponse(
+        _HELD / name, media_type=_FILES[name], headers={"Cache-Control": "max-age=86400"}
+    )

@@ -16,9 +16,9 @@ from api.raw_body import read_body
 from api.routes.runs import StarterDep
 from api.signatures import SchemeError, SignatureError
 from db import tenancy, triggers, webhooks
-from db.sealing import SealError
 from db.webhook_table import DeliveryStatus
 from schemas.errors import ConflictError, InputError
+from schemas.keyring import SealError
 from schemas.webhook_bodies import read_json
 from schemas.webhooks import MAX_BODY_BYTES, SlackScheme, WebhookTrigger
 

@@ -16,8 +16,8 @@ from activities.registry import load
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from testing.simulator import Simulator
 from tests.kit.serving import served
 from workflows.gateway import Gateway

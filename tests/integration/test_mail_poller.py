@@ -21,7 +21,7 @@ from tests.kit.inbound_mails import reply
 
 if TYPE_CHECKING:
     from db.engine import Database
-    from db.sealing import KeyRing
+    from schemas.keyring import KeyRing
 
 
 class Box:

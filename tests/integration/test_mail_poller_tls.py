@@ -11,8 +11,8 @@ from activities.mail_polling import MailPoller
 from activities.vault import Vault
 from db import connections, inbound_table, mail_inboxes
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.inbound_mail import InboxKind
+from schemas.keyring import KeyRing
 from tests.kit.imap_server import ImapServer
 from tests.kit.inbound_mails import reply
 from tests.servers.smtp_tls import AUTHORITY, mail_tls

@@ -16,8 +16,8 @@ from tests.servers.wire import Received, WireServer, respond
 
 if TYPE_CHECKING:
     from db.engine import Database
-    from db.sealing import KeyRing
     from schemas.actions import Catalogue
+    from schemas.keyring import KeyRing
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
 _DEFINITION = """

@@ -9,8 +9,8 @@ from activities.context import ActionContext
 from activities.email import EmailParams, EmailResult, email
 from db import connections, suppressions
 from db.mail_messages import MailMessage
-from db.sealing import KeyRing
 from db.suppressions import SuppressionReason
+from schemas.keyring import KeyRing
 
 if TYPE_CHECKING:
     from db.engine import Database

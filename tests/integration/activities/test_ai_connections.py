@@ -15,8 +15,8 @@ from activities.services import AiConfig, Services
 from db import ai_breakers, connections
 from db.engine import Database
 from db.ids import new_id
-from db.sealing import KeyRing
 from schemas.actions import StepContext
+from schemas.keyring import KeyRing
 from tests.servers.ai_server import AiServer
 
 KEYS = KeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")

@@ -14,9 +14,9 @@ from api.config import ApiConfig
 from db.definitions import Version
 from db.engine import Database
 from db.run_table import Run
-from db.sealing import KeyRing
 from dev.examples import publish_examples
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from tests.integration.api.conftest import API_KEY, YAML, assert_problem, client_of
 from workflows.gateway import Gateway
 

@@ -15,8 +15,8 @@ from activities.services import Services
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from tests.integration.api.conftest import (
     API_KEY,
     assert_problem,

@@ -12,8 +12,8 @@ from db import connections, secrets
 from db.audit import AuditEntry
 from db.connections import Connection
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from tests.integration.api.conftest import API_KEY, assert_problem, client_of
 from workflows.gateway import Gateway
 

@@ -19,7 +19,7 @@ from tests.kit.inbound_mails import bounce, complaint, reply
 
 if TYPE_CHECKING:
     from db.engine import Database
-    from db.sealing import KeyRing
+    from schemas.keyring import KeyRing
 
 MAIL = {"content-type": "message/rfc822"}
 

@@ -21,9 +21,9 @@ from api.permissions import PERMISSIONS, RESOURCES
 from db import api_keys
 from db.base import now
 from db.engine import Database
-from db.sealing import KeyRing
 from dev.permissions import BEGIN, END, table
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from schemas.roles import Role
 from tests.integration.api.conftest import API_KEY
 from workflows.gateway import Gateway

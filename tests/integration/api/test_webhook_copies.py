@@ -22,8 +22,8 @@ from db import secrets
 from db.base import now
 from db.engine import Database
 from db.runs import Run
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from tests.integration.api.conftest import API_KEY, Publish, a_name
 from tests.kit.signing import PRESETS, Sent
 from workflows.gateway import Gateway

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 from db import secrets
 from db.base import now
 from db.engine import Database
-from db.sealing import KeyRing
+from schemas.keyring import KeyRing
 from tests.integration.api.conftest import Publish, a_name, assert_problem, until_status
 from tests.kit.signing import PRESETS, Preset, Sent
 

@@ -14,7 +14,7 @@ from db import connections, secrets
 from db.audit import AuditEntry
 from db.engine import Database
 from db.rotation import rotate
-from db.sealing import KEY_BYTES, KeyRing, SealError
+from schemas.keyring import KEY_BYTES, KeyRing, SealError
 from tests.conftest import MakeDatabase
 
 OLD, NEW = b"o" * KEY_BYTES, b"n" * KEY_BYTES

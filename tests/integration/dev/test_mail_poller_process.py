@@ -11,8 +11,8 @@ from typing import Any
 
 from db import connections, inbound_table, mail_inboxes
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.inbound_mail import InboxKind
+from schemas.keyring import KeyRing
 from tests.kit.imap_server import ImapServer
 from tests.kit.inbound_mails import reply
 

@@ -18,8 +18,8 @@ from activities.services import AiConfig, Services
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
-from db.sealing import KeyRing
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from telemetry import MeteringMiddleware, Telemetry
 from tests.kit.journey import Journey
 from tests.kit.sealing import sealing

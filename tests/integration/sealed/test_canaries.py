@@ -20,9 +20,9 @@ from activities.masking import Masks
 from activities.registry import load
 from activities.services import Services
 from db.engine import Database
-from db.sealing import KeyRing
 from dev.mailbox import Mailbox
 from schemas.actions import Catalogue
+from schemas.keyring import KeyRing
 from settings import load_settings
 from telemetry import Telemetry
 from tests.faults.evidence import figures

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from db.sealing import KEY_BYTES, KeyRing, Sealed, SealError, bound_to
+from db.sealing import bound_to
+from schemas.keyring import KEY_BYTES, KeyRing, Sealed, SealError
 
 OLD, NEW = b"o" * KEY_BYTES, b"n" * KEY_BYTES
 PLACE = bound_to("default", "secrets", "token")
