@@ -85,7 +85,6 @@ def build_app(
         booking_url=settings.booking_url,
         timescale=settings.timescale,
         caps=settings.caps,
-        max_queued=settings.max_queued_starts,
         render_metrics=telemetry.render,
         ai_keep=settings.ai_keep,
         ai_daily=settings.ai_daily,

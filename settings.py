@@ -221,6 +221,7 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
             pool_size=self.database_pool_size,
             role=SERVICE_ROLE,
             scope=None,
+            max_queued_starts=self.max_queued_starts,
         )
 
     async def connect(self, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:

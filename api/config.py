@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from api.tokens import OidcConfig
 from db.admission import Caps
 from db.ai_ledger import Allowance
-from db.ordering import MAX_QUEUED
 from schemas.definition import MAX_BYTES
 from schemas.keeping import Keep
 from schemas.masking import Masking
@@ -41,7 +40,6 @@ class ApiConfig:
     revision: int = REVISION
     # Of the workspace, over all its definitions.
     caps: Caps = field(default_factory=Caps)
-    max_queued: int = MAX_QUEUED
     render_metrics: Callable[[], bytes] = _no_metrics
     ai_keep: Keep = Keep.FULL
     ai_daily: Allowance = field(default_factory=Allowance)

@@ -241,7 +241,7 @@ class Starter:
         refuse_unpublished(order.definition, version)
         definition = definition_of(version)
         if not there or definition.limits.queues:
-            await check_room(session, workspace, order.definition, most=config.max_queued)
+            await check_room(session, workspace, order.definition)
         given = order.input
         if order.tracking and "tracking" in definition.input.get("properties", {}):
             given = {**given, "tracking": order.tracking}

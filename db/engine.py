@@ -26,6 +26,8 @@ CONNECT_TIMEOUT = 2.0
 POOL_TIMEOUT = 2.0
 STATEMENT_TIMEOUT = 15.0
 RETRY_AFTER = 5.0
+# In a session's info.
+MAX_QUEUED_STARTS = "max_queued_starts"
 
 # SQLSTATE classes and codes after which the same request may succeed: connection lost, resources
 # short, operator intervention, deadlock and serialisation, lock not available, read-only replica.
@@ -56,14 +58,17 @@ class Database:
         pool_size: int = 10,
         role: str | None = None,
         scope: str | None = EVERY,
+        max_queued_starts: int | None = None,
     ) -> None:
         """Prepare a pool of at most `pool_size` connections; connects when first used.
 
         Every statement runs as `role` (None: as the URL's user, whom policies may not bind), and
         sees the rows of the task's scope (`db.tenancy`), of `scope` where the task has none.
+        Above `max_queued_starts` that wait no start is ordered (None: there is no such limit).
         """
         self.url = normalise_url(url)
         self._scope = scope
+        self._info = {MAX_QUEUED_STARTS: max_queued_starts}
         given = {} if role is None else {"role": role}
         self.engine: AsyncEngine = create_async_engine(
             self.url,
@@ -97,7 +102,9 @@ class Database:
         away meanwhile; the transaction may then have been committed or not.
         """
         try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            async with AsyncSession(
+                self.engine, expire_on_commit=False, info=self._info
+            ) as session:
                 yield session
                 await session.commit()
         except PoolTimeoutError as error:

@@ -15,6 +15,7 @@ from db import audit, definitions, idempotency, runs
 from db.admission import Caps, count_up_to, is_waiting
 from db.base import now
 from db.definitions import Version, VersionStatus
+from db.engine import MAX_QUEUED_STARTS
 from db.flow_keys import keys_of, make_way
 from db.ids import new_id
 from db.run_table import DUE_SQL, Run
@@ -25,8 +26,6 @@ from schemas.validation import check_input, check_size
 
 # Who takes a run to start it has this long; then the outbox takes it again.
 START_AGAIN = timedelta(seconds=5)
-# Starts that may lie here unstarted, and starts that may wait for one definition.
-MAX_QUEUED = 10_000
 
 
 @dataclass(frozen=True)
@@ -200,13 +199,15 @@ async def adopt(session: AsyncSession, run_id: str) -> None:
     await session.exec(statement)
 
 
-async def check_room(
-    session: AsyncSession, workspace: str, definition: str, *, most: int = MAX_QUEUED
-) -> None:
-    """Refuse one more start: UnavailableError when so many lie unstarted, or RATE_LIMITED.
+async def check_room(session: AsyncSession, workspace: str, definition: str) -> None:
+    """Refuse one more start: UnavailableError when as many as may lie unstarted, or RATE_LIMITED.
 
-    That one is for a definition for which so many starts wait already.
+    That one is for a definition for which so many starts wait already. How many may is said by
+    the session's `Database`.
     """
+    most: int | None = session.info[MAX_QUEUED_STARTS]
+    if most is None:
+        return
     due = sa.and_(col(Run.workspace) == workspace, DUE_SQL)
     if await count_up_to(session, most, due) >= most:
         raise UnavailableError(

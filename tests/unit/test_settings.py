@@ -79,6 +79,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert services.http_config.allow_ports == (8080, 9000)
 
 
+async def test_a_limit_of_waiting_starts_reaches_whoever_orders_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOJOURN_MAX_QUEUED_STARTS", "7")
+    async with load_settings(None).database().session() as session:
+        assert session.info == {"max_queued_starts": 7}
+
+
 def test_an_env_file_is_read_and_the_environment_wins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -17,7 +17,15 @@ from db.engine import Database
 from schemas.actions import Catalogue
 from schemas.errors import LimitError, UnavailableError
 from schemas.run import RunStart
-from tests.integration.api.conftest import API_KEY, Publish, assert_problem, client_of
+from tests.integration.api.conftest import (
+    API_KEY,
+    WAITING,
+    Publish,
+    a_name,
+    assert_problem,
+    client_of,
+    start,
+)
 from workflows.gateway import Gateway
 from workflows.setup import connect
 
@@ -87,17 +95,58 @@ async def test_a_submission_without_temporal_is_kept(
 
 
 async def test_so_many_starts_are_kept_and_no_more(
-    database: Database, catalogue: Catalogue, publish: Publish, api: AsyncClient, outbox: Outbox
+    database_url: str, catalogue: Catalogue, publish: Publish, api: AsyncClient, outbox: Outbox
 ) -> None:
     gateway = Refusing(await connect("127.0.0.1:1", lazy=True))
-    at = f"/api/v1/definitions/{await publish()}/runs"
-    config = ApiConfig(api_key=API_KEY, max_queued=3)
+    at = f"/api/v1/definitions/{await publish()}"
+    kind = a_name("placed")
+    trigger = {"kind": "event", "event": kind, "input": {"n": "{{ event.data.n }}"}}
+    assert (await api.post(f"{at}/triggers", json=trigger)).status_code == 201
+    event = {"type": kind, "key": "k", "data": {"n": 1}}
+    config = ApiConfig(api_key=API_KEY)
+    database = Database(database_url, max_queued_starts=3)
     app = create_app(database=database, gateway=gateway, catalogue=catalogue, config=config)
     async with client_of(app) as client:
-        answers = [await client.post(at, json={"input": {"n": 1}}) for _ in range(5)]
-    assert [answer.status_code for answer in answers] == [202, 202, 202, 503, 503]
-    assert_away(answers[-1], "TEMPORAL_UNAVAILABLE")
-    await until_started(outbox, api, [answer.json()["id"] for answer in answers[:3]])
+        answers = [await client.post(f"{at}/runs", json={"input": {"n": 1}}) for _ in range(2)]
+        answers.append(await client.post("/api/v1/events", json=event))
+        assert [answer.status_code for answer in answers] == [202, 202, 202]
+        assert answers[-1].json()["started"] == 1
+        refused = await client.post(f"{at}/runs", json={"input": {"n": 1}})
+        assert_away(refused, "TEMPORAL_UNAVAILABLE")
+        # A trigger's start is refused with what has fired it, for its sender to try again.
+        assert_away(await client.post("/api/v1/events", json=event), "TEMPORAL_UNAVAILABLE")
+    await database.close()
+    path = {"definition": at.rpartition("/")[2], "limit": 200}
+    found = (await api.get("/api/v1/runs", params=path)).json()["items"]
+    assert len(found) == 3
+    await until_started(outbox, api, [run["id"] for run in found])
+
+
+async def test_so_many_starts_wait_for_one_definition_and_no_more(
+    database_url: str, gateway: Gateway, catalogue: Catalogue, publish: Publish, api: AsyncClient
+) -> None:
+    name = await publish(WAITING.replace("steps:", "limits: {{concurrent_runs: 1}}\nsteps:"))
+    at, kind = f"/api/v1/definitions/{name}", a_name("placed")
+    trigger = {"kind": "event", "event": kind, "input": {"n": "{{ event.data.n }}"}}
+    shown = (await api.post(f"{at}/triggers", json=trigger)).json()
+    first = await start(api, name)
+    database = Database(database_url, max_queued_starts=2)
+    config = ApiConfig(api_key=API_KEY)
+    app = create_app(database=database, gateway=gateway, catalogue=catalogue, config=config)
+    async with client_of(app) as client:
+        told = [
+            (await client.post("/api/v1/events", json={"type": kind, "key": "k", "data": {"n": n}}))
+            for n in range(3)
+        ]
+        assert [answer.json()["started"] for answer in told] == [1, 1, 0]
+        answer = await client.post(f"{at}/runs", json={"input": {"n": 1}})
+        assert_problem(answer, 429, "RATE_LIMITED")
+    await database.close()
+    listed = (await api.get(f"{at}/triggers")).json()["items"]
+    assert [item["last_error"][:12] for item in listed] == ["RATE_LIMITED"], shown
+    waiting = await api.get("/api/v1/runs", params={"definition": name, "status": "queued"})
+    for run_id in [run["id"] for run in waiting.json()["items"]] + [first]:
+        assert (await api.post(f"/api/v1/runs/{run_id}/cancel")).status_code == 202
 
 
 async def until_started(outbox: Outbox, api: AsyncClient, run_ids: list[str]) -> None:
