@@ -1,4 +1,4 @@
-"""Commands about the keys that connections and secrets are sealed with."""
+"""Commands about connections, and about the keys that they and secrets are sealed with."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from terminal import environment, err, out, told
+from terminal import AsJson, api, environment, err, moment, out, print_json, print_table, told
 
 app = typer.Typer()
 secrets = typer.Typer(
@@ -15,6 +15,41 @@ secrets = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(secrets, name="secrets")
+connections = typer.Typer(help="Stored access to outside systems.", no_args_is_help=True)
+app.add_typer(connections, name="connections")
+
+
+@connections.command("list")
+def list_connections(as_json: AsJson = False) -> None:
+    """List the connections, without their secrets, and say which are disabled."""
+    with api() as remote:
+        found = remote.get("/connections")["items"]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("connection", "kind", "changed", "last test", "disabled"),
+        [
+            (
+                one["name"],
+                one["kind"],
+                moment(one["updated_at"]),
+                one["last_test"] and one["last_test"]["message"],
+                one["disabled"] and one["disabled"]["reason"],
+            )
+            for one in found
+        ],
+    )
+
+
+@connections.command()
+def enable(
+    name: Annotated[str, typer.Argument(metavar="CONNECTION", help="The connection's name.")],
+) -> None:
+    """Have a connection used again whose receiver wanted no more webhooks (410)."""
+    with api() as remote:
+        found = remote.post(f"/connections/{name}/enable")
+    out.print(f"{found['name']} is enabled")
 
 
 @secrets.command("key")

@@ -1,6 +1,7 @@
 """Opens stored connections and secrets for actions; nothing else in a worker does."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from activities.errors import ActionError
@@ -14,12 +15,16 @@ from schemas.markers import DELIMITER, holds_markers, names_in, resolved
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection that is open for use; `secrets` by field, as schemas/connections names them."""
+    """A connection that is open for use; `secrets` by field, as schemas/connections names them.
+
+    `updated_at` tells a stored one from those that were stored under its name before and after.
+    """
 
     name: str
     kind: str
     config: dict[str, Any]
     secrets: dict[str, str] = field(repr=False)
+    updated_at: datetime | None = field(default=None, compare=False)
 
 
 class Vault:
@@ -36,7 +41,10 @@ class Vault:
         self._keyring = keyring
 
     async def connection(self, workspace: str, name: str, *kinds: str) -> Connection:
-        """Open a connection; raises ActionError INVALID_INPUT if it is of none of the kinds."""
+        """Open a connection; raises ActionError INVALID_INPUT if it is of none of the kinds.
+
+        CONFLICT for one that is disabled: nothing is sent, and nothing is tried again.
+        """
         database, keyring = self._parts()
         async with database.session() as session:
             row = await connections.find(session, workspace, name)
@@ -48,9 +56,33 @@ class Vault:
             raise _refused(
                 f"the connection {name!r} is of kind {row.kind}, not {' or '.join(kinds)}"
             )
+        if row.disabled_at is not None:
+            raise ActionError(
+                f"the connection {name!r} is disabled since {row.disabled_at:%Y-%m-%d %H:%M} UTC:"
+                f" {row.disabled_reason}",
+                code=ErrorCode.CONFLICT,
+                retryable=False,
+                hint=f"enable it again: POST /api/v1/connections/{name}/enable",
+                in_doubt=False,
+            )
         opened = connections.open_secrets(row, keyring)
         hide(*opened.values())
-        return Connection(row.name, row.kind, row.config, opened)
+        return Connection(row.name, row.kind, row.config, opened, row.updated_at)
+
+    async def disable(self, workspace: str, connection: Connection, reason: str, by: str) -> None:
+        """Have nothing more sent over a stored connection, as `db.connections.disable`."""
+        if connection.updated_at is None:
+            return
+        database, _ = self._parts()
+        async with database.session() as session:
+            await connections.disable(
+                session,
+                workspace,
+                connection.name,
+                seen=connection.updated_at,
+                reason=reason,
+                actor=by,
+            )
 
     async def secret(self, workspace: str, name: str) -> str:
         """Open one secret."""

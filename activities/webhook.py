@@ -8,12 +8,14 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Annotated, Any, Final
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks.webhooks import Webhook
 
 from activities._answers import may_have_acted, not_sent, retry_after
@@ -24,7 +26,7 @@ from activities.errors import ActionError, PacedError
 from activities.registry import action
 from activities.vault import Connection
 from schemas.connections import CONNECTION_NAME
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, SojournError
 from schemas.webhooks import MAX_BODY_BYTES
 
 # Between one attempt and the next, as the specification recommends; ten attempts in 75 hours.
@@ -43,6 +45,7 @@ _JITTER = 1.1
 _KEY_BYTES = range(24, 65)
 _MAX_CONNECT = 10.0
 _GONE = 410
+_logger = logging.getLogger(__name__)
 _random = Random()  # noqa: S311 - spreads retries, guards nothing
 
 
@@ -77,9 +80,10 @@ async def webhook(params: WebhookParams, context: ActionContext) -> WebhookResul
     """Send one signed webhook (Standard Webhooks) and wait for its acceptance.
 
     Without a `retry` of the step's or the definition's it is tried ten times in 75 hours. Raises
-    HTTP_ERROR for every answer but 2xx (final for 410, with which a receiver ends it), FORBIDDEN
-    for a receiver that is not public, INVALID_INPUT for a connection that cannot sign,
-    LIMIT_EXCEEDED for a body above 256 KiB, STEP_TIMEOUT.
+    HTTP_ERROR for every answer but 2xx (final for 410, with which a receiver ends it: it disables
+    the connection), CONFLICT for a connection that is disabled, FORBIDDEN for a receiver that is
+    not public, INVALID_INPUT for a connection that cannot sign, LIMIT_EXCEEDED for a body above
+    256 KiB, STEP_TIMEOUT.
     """
     connection = await context.services.vault.connection(
         context.step.workspace, params.connection, "webhook"
@@ -95,6 +99,9 @@ async def webhook(params: WebhookParams, context: ActionContext) -> WebhookResul
     try:
         async with asyncio.timeout(context.budget):
             return await _send(context, url, headers, body)
+    except _GoneError as error:
+        await _disable(context, connection, error.message)
+        raise
     except TimeoutError as error:
         raise _failed(
             context,
@@ -120,6 +127,21 @@ def signed(keys: list[bytes], identity: str, body: bytes, moment: datetime) -> d
     }
 
 
+class _GoneError(ActionError):
+    """The receiver wants no more webhooks."""
+
+
+async def _disable(context: ActionContext, connection: Connection, reason: str) -> None:
+    """Disable the receiver's connection; where that fails, the next call is told 410 again."""
+    step = context.step
+    try:
+        await context.services.vault.disable(
+            step.workspace, connection, reason, f"run:{step.run_id}"
+        )
+    except (SojournError, SQLAlchemyError, OSError):
+        _logger.exception("the connection %r stays enabled though: %s", connection.name, reason)
+
+
 async def _send(
     context: ActionContext, url: httpx2.URL, headers: dict[str, str], body: bytes
 ) -> WebhookResult:
@@ -135,11 +157,12 @@ async def _send(
     finally:
         await response.aclose()
     if status == _GONE:
-        raise ActionError(
+        raise _GoneError(
             f"{url.host} answered 410: the receiver is gone and wants no more webhooks",
             code=ErrorCode.HTTP_ERROR,
             retryable=False,
-            hint="take the step out of the definition, or give its connection another url",
+            hint="take the step out of the definition, give its connection another url, or enable"
+            " the connection again",
             details=details,
             in_doubt=False,
         )

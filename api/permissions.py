@@ -73,6 +73,7 @@ _OPERATOR = (
     "decode_payloads",
     "disable_trigger",
     "discard_dead_letter",
+    "enable_connection",
     "enable_trigger",
     "fire_schedule",
     "mark_send_sent",

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from db import audit
 from db.base import JSON_TEXT, now
 from db.ids import new_id
 from db.sealing import bound_to
@@ -23,7 +24,8 @@ class Connection(SQLModel, table=True):
     """Access to an outside system: `sealed` holds its secrets, a JSON map of texts.
 
     `secret_fields` are the names of the secrets that are set, so that they can be shown without
-    a key. `tested_at`, `test_ok` and `test_message` tell of the last test.
+    a key. `tested_at`, `test_ok` and `test_message` tell of the last test. Nothing is sent over a
+    connection with `disabled_at`; `disabled_reason` says why.
     """
 
     __tablename__ = _TABLE  # pyright: ignore[reportAssignmentType]
@@ -47,6 +49,8 @@ class Connection(SQLModel, table=True):
     tested_at: datetime | None = None
     test_ok: bool | None = None
     test_message: str | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
 
 
 async def get(session: AsyncSession, workspace: str, name: str) -> Connection:
@@ -91,7 +95,10 @@ async def put(
     secrets: dict[str, str],
     keyring: KeyRing,
 ) -> Connection:
-    """Create or replace a connection with all its secrets; what was tested is to be tested anew."""
+    """Create or replace a connection with all its secrets.
+
+    It is to be tested anew, and it is enabled.
+    """
     sealed = keyring.seal(json.dumps(secrets).encode(), bound_to(workspace, _TABLE, name))
     row = Connection(
         workspace=workspace,
@@ -131,6 +138,48 @@ async def note_test(
         .values(tested_at=now(), test_ok=ok, test_message=message)
     )
     await session.exec(statement)
+
+
+async def disable(
+    session: AsyncSession, workspace: str, name: str, *, seen: datetime, reason: str, actor: str
+) -> None:
+    """Have nothing more sent over a connection, unless it was replaced since `seen`.
+
+    That is its `updated_at` when it was read: what is said of the one before is not said of it.
+    """
+    statement = (
+        sa.update(Connection)
+        .where(
+            col(Connection.workspace) == workspace,
+            col(Connection.name) == name,
+            col(Connection.updated_at) == seen,
+            col(Connection.disabled_at).is_(None),
+        )
+        .values(disabled_at=now(), disabled_reason=reason)
+    )
+    if (await session.exec(statement)).rowcount:
+        _note(session, workspace, name, "disable", actor, {"reason": reason})
+
+
+async def enable(session: AsyncSession, workspace: str, name: str, *, actor: str) -> Connection:
+    """Have a connection used again; raises NotFoundError. An enabled one is left as it is."""
+    row = await get(session, workspace, name)
+    if row.disabled_at is not None:
+        row.disabled_at = row.disabled_reason = None
+        session.add(row)
+    _note(session, workspace, name, "enable", actor)
+    return row
+
+
+def _note(
+    session: AsyncSession,
+    workspace: str,
+    name: str,
+    deed: str,
+    actor: str,
+    data: dict[str, Any] | None = None,
+) -> None:
+    audit.add(session, workspace, actor=actor, action=f"connection.{deed}", subject=name, data=data)
 
 
 async def delete(session: AsyncSession, workspace: str, name: str) -> None:

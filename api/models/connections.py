@@ -19,6 +19,13 @@ class LastTest(BaseModel):
     at: datetime
 
 
+class Disabled(BaseModel):
+    """Since when and why nothing is sent over a connection."""
+
+    at: datetime
+    reason: str
+
+
 class ConnectionView(BaseModel):
     """One connection; `secrets` are the names of the secret fields that are set."""
 
@@ -29,6 +36,7 @@ class ConnectionView(BaseModel):
     created_at: datetime
     updated_at: datetime
     last_test: LastTest | None = None
+    disabled: Disabled | None = None
 
 
 class ConnectionList(BaseModel):

@@ -9,7 +9,14 @@ from api import connecting
 from api.dependencies import ActorDep, DatabaseDep, KeyringDep, SessionDep, WorkspaceDep
 from api.errors import MEDIA_TYPE, problem_response, problems
 from api.models.common import SlugPath
-from api.models.connections import ConnectionList, ConnectionView, Kind, LastTest, TestAnswer
+from api.models.connections import (
+    ConnectionList,
+    ConnectionView,
+    Disabled,
+    Kind,
+    LastTest,
+    TestAnswer,
+)
 from api.naming import refuse_named
 from db import audit, connections
 from schemas.connections import AnyConnection
@@ -55,8 +62,8 @@ async def put_connection(
 ) -> ConnectionView:
     """Create or replace a connection.
 
-    Without `secrets` those that are stored stay; with it they are all replaced. 409 where no keys
-    are configured to seal them with.
+    Without `secrets` those that are stored stay; with it they are all replaced. One that was
+    disabled is enabled. 409 where no keys are configured to seal them with.
     """
     return _view(await connecting.store(session, workspace, name, body, keyring, actor=actor))
 
@@ -82,6 +89,14 @@ async def delete_connection(
         subject=name,
         data={"force": force},
     )
+
+
+@router.post("/{name}/enable", responses=problems(404))
+async def enable_connection(
+    name: SlugPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
+) -> ConnectionView:
+    """Have a connection used again whose receiver wanted no more webhooks (410)."""
+    return _view(await connections.enable(session, workspace, name, actor=actor))
 
 
 @router.post(
@@ -128,4 +143,7 @@ def _view(row: connections.Connection) -> ConnectionView:
     if row.tested_at is not None:
         last = LastTest(ok=bool(row.test_ok), message=row.test_message or "", at=row.tested_at)
     values = row.model_dump(include={"name", "kind", "config", "created_at", "updated_at"})
-    return ConnectionView(**values, secrets=row.secret_fields, last_test=last)
+    disabled = None
+    if row.disabled_at is not None:
+        disabled = Disabled(at=row.disabled_at, reason=row.disabled_reason or "")
+    return ConnectionView(**values, secrets=row.secret_fields, last_test=last, disabled=disabled)

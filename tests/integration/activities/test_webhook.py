@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from sqlmodel import select
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -18,6 +19,7 @@ from activities.registry import Registry, load
 from activities.services import HttpConfig, Services
 from activities.webhook import SCHEDULE, WebhookParams, message_id, webhook
 from db import connections
+from db.audit import AuditEntry
 from tests.kit.mailing import KEYRING
 from tests.servers.wire import Received, WireServer, respond
 
@@ -177,13 +179,59 @@ async def test_every_refusal_but_gone_is_tried_again(
 
 async def test_who_is_gone_is_left_alone(
     server: WireServer, receiver: Receiver, connected: Any, step: "Callable[..., ActionContext]",
-    registry: Registry,
+    registry: Registry, database: "Database",
 ) -> None:  # fmt: skip
     receiver.status = 410
-    error = await failure(registry, step(), await connected(server.url))
+    name, other = await connected(server.url), await connected(server.url)
+    error = await failure(registry, step(), name)
     assert error.non_retryable
     assert "410" in error.message
     assert "gone" in error.message
+    assert len(receiver.came) == 1
+    # Whatever it would answer by now: it is not asked.
+    receiver.status = 204
+    refused = await failure(registry, step(), name)
+    assert (refused.type, refused.non_retryable) == ("CONFLICT", True)
+    assert "disabled" in refused.message
+    assert f"/connections/{name}/enable" in refused.details[0]["hint"]
+    assert len(receiver.came) == 1
+    # The control: another connection to the same place, and this one when it is enabled.
+    await webhook(params(other), step())
+    async with database.session() as session:
+        await connections.enable(session, "default", name, actor="somebody")
+    await webhook(params(name), step())
+    assert len(receiver.came) == 3
+
+
+async def test_only_the_connection_that_was_told_is_disabled(
+    server: WireServer, receiver: Receiver, connected: Any, step: "Callable[..., ActionContext]",
+    registry: Registry, database: "Database",
+) -> None:  # fmt: skip
+    name, context = await connected(server.url), step()
+
+    async def replaced(request: Received, writer: asyncio.StreamWriter) -> None:
+        async with database.session() as session:
+            await connections.put(
+                session, "default", name, kind="webhook", config={"url": server.url},
+                secrets={"secret": NEW}, keyring=KEYRING,
+            )  # fmt: skip
+        respond(writer, 410, b"")
+
+    server.handler = replaced
+    assert "410" in (await failure(registry, context, name)).message
+    async with database.session() as session:
+        assert (await connections.get(session, "default", name)).disabled_at is None
+    server.handler = receiver
+    receiver.status = 410
+    assert "410" in (await failure(registry, context, name)).message
+    async with database.session() as session:
+        row = await connections.get(session, "default", name)
+        entries = await session.exec(select(AuditEntry).where(AuditEntry.subject == name))
+        (entry,) = entries.all()
+    assert row.disabled_at is not None
+    assert entry.action == "connection.disable"
+    assert entry.actor == f"run:{context.step.run_id}"
+    assert entry.data == {"reason": row.disabled_reason}
 
 
 async def test_a_pace_of_the_authors_own(

@@ -141,6 +141,37 @@ async def test_a_secret_is_written_listed_and_deleted_but_never_read(
     assert_problem(await api.delete(f"{SECRETS}/{name}"), 404, "NOT_FOUND")
 
 
+async def test_a_disabled_connection_is_shown_and_enabled(
+    api: AsyncClient, database: Database
+) -> None:
+    name = some_name("hook")
+    body = {"kind": "webhook", "config": {"url": "https://a.example.com"}}
+    await api.put(f"{CONNECTIONS}/{name}", json={**body, "secrets": {"secret": "canary-1"}})
+    for again in ("enable", "put"):
+        async with database.session() as session:
+            row = await connections.get(session, "default", name)
+            await connections.disable(
+                session, "default", name, seen=row.updated_at, reason="gone", actor="run:r"
+            )
+        shown = (await api.get(f"{CONNECTIONS}/{name}")).json()["disabled"]
+        assert (shown["reason"], bool(shown["at"])) == ("gone", True)
+        if again == "enable":
+            answer = await api.post(f"{CONNECTIONS}/{name}/enable")
+        else:
+            answer = await api.put(f"{CONNECTIONS}/{name}", json=body)
+        assert (answer.status_code, answer.json()["disabled"]) == (200, None)
+    # What is enabled stays so.
+    assert (await api.post(f"{CONNECTIONS}/{name}/enable")).json()["disabled"] is None
+    missing = await api.post(f"{CONNECTIONS}/{some_name()}/enable")
+    assert_problem(missing, 404, "NOT_FOUND")
+    async with database.session() as session:
+        statement = select(AuditEntry).where(AuditEntry.subject == name)
+        deeds = [row.action for row in (await session.exec(statement)).all()]
+    assert sorted(deeds) == sorted(
+        [f"connection.{deed}" for deed in ("put", "put", "disable", "disable", "enable", "enable")]
+    )
+
+
 async def test_every_change_is_audited_without_values(api: AsyncClient, database: Database) -> None:
     connection, secret = some_name(), some_secret()
     await api.put(f"{CONNECTIONS}/{connection}", json={**HTTP, "secrets": {"token": "canary-1"}})
