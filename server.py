@@ -60,7 +60,12 @@ def build_app(
         with tenancy.system():
             loops = [
                 asyncio.create_task(
-                    run_reconciler(database, gateway, every=settings.reconcile_every)
+                    run_reconciler(
+                        database,
+                        gateway,
+                        every=settings.reconcile_every,
+                        keep=settings.ai_keep,
+                    )
                 ),
                 asyncio.create_task(run_outbox(starter, tenants)),
                 asyncio.create_task(run_rolling(database, tenants)),

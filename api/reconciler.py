@@ -1,23 +1,26 @@
 """Heals rows that no longer say what Temporal knows: terminated, timed out, never started.
 
 Temporal is the truth while a run is open, its row a projection that the run writes itself; a run
-that Temporal ends from outside cannot write any more.
+that Temporal ends from outside cannot write any more. Rows that are gone: `api.recreating`.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
+from api.abreast import abreast
+from api.endings import ending_of
 from api.looping import loop
+from api.recreating import Recreator
 from db import blocked, projection, runs, tenancy
 from db.base import now
 from db.engine import Database
 from db.locks import try_lock
 from db.ordering import adopt
 from db.runs import Run
-from schemas.errors import ErrorCode, SojournError, UnavailableError
+from schemas.errors import ErrorCode, SojournError
+from schemas.keeping import Keep
 from schemas.run import ErrorInfo, RunStatus
 from workflows.blockages import BLOCKED_ATTEMPT
 from workflows.gateway import Closed, Execution, Gateway
@@ -28,7 +31,6 @@ WITHDRAW_AFTER = timedelta(seconds=60)
 # How long after its end visibility may show a run for the first time. The sweep finds later ones.
 OVERLAP = timedelta(seconds=30)
 BATCH = 200
-CONCURRENCY = 8
 _log = structlog.get_logger(__name__)
 
 
@@ -41,14 +43,23 @@ class Reconciler:
     """
 
     def __init__(
-        self, database: Database, gateway: Gateway, *, stale_after: timedelta = STALE_AFTER
+        self,
+        database: Database,
+        gateway: Gateway,
+        *,
+        stale_after: timedelta = STALE_AFTER,
+        keep: Keep = Keep.FULL,
     ) -> None:
-        """Reconcile `database`; the sweep takes rows that nobody wrote for `stale_after`."""
+        """Reconcile `database`; the sweep takes rows that nobody wrote for `stale_after`.
+
+        `keep` is how much of prompts and answers a row that is made anew may hold.
+        """
         self._database = database
         self._gateway = gateway
         self._stale_after = stale_after
         self._seen_until: datetime | None = None
         self._told: set[str] = set()
+        self._recreator = Recreator(database, gateway, self._heal, keep=keep)
 
     async def once(self) -> int:
         """Make one pass; gives how many rows were changed.
@@ -67,6 +78,7 @@ class Reconciler:
             failure = error
         changed += await self._follow_blocked()
         changed += await self._sweep()
+        changed += await self._recreator.once()
         if failure is not None:
             raise failure
         return changed
@@ -149,25 +161,12 @@ class Reconciler:
         Raises UnavailableError after all were tried; any other fault of a row is logged, since one
         bad row must not end the healing of all others.
         """
-        slots = asyncio.Semaphore(CONCURRENCY)
 
         async def heal(run: Run) -> bool:
-            async with slots:
-                execution = await self._gateway.describe(run.workflow_id)
-                return await settle(self._database, self._gateway, run, execution)
+            execution = await self._gateway.describe(run.workflow_id)
+            return await settle(self._database, self._gateway, run, execution)
 
-        answers = await asyncio.gather(*(heal(run) for run in found), return_exceptions=True)
-        away: UnavailableError | None = None
-        for run, answer in zip(found, answers, strict=True):
-            if isinstance(answer, UnavailableError):
-                away = answer
-            elif isinstance(answer, Exception):
-                _log.error("reconcile_row_failed", run_id=run.id, exc_info=answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-        if away is not None:
-            raise away
-        return sum(answer is True for answer in answers)
+        return await abreast(found, heal, failed="reconcile_row_failed", name="id")
 
 
 async def settle(
@@ -226,38 +225,30 @@ async def _unknown(database: Database, run: Run) -> bool:
 
 
 async def _closed(database: Database, gateway: Gateway, run: Run, execution: Execution) -> bool:
-    status = execution.status
-    output, error = None, _ENDED_FROM_OUTSIDE.get(status)
-    if error is None:
-        output, error = await gateway.outcome(run.workflow_id)
-        if status is RunStatus.CANCELLED:
-            error = None
-    closed_at: datetime = execution.closed_at or now()
+    ending = await ending_of(gateway, run.workflow_id, execution)
     async with database.session() as session:
         changed = await projection.close(
             session,
             run.workspace,
             run.id,
-            status,
-            output=output,
-            error=error,
-            finished_at=closed_at,
+            ending.status,
+            output=ending.output,
+            error=ending.error,
+            finished_at=ending.at,
         )
     if changed:
-        _log.info("run_reconciled", run_id=run.id, status=status.value)
+        _log.info("run_reconciled", run_id=run.id, status=ending.status.value)
     return changed
 
 
-_ENDED_FROM_OUTSIDE = {
-    RunStatus.TERMINATED: ErrorInfo(
-        code=ErrorCode.CANCELLED, message="the run was terminated in Temporal"
-    ),
-    RunStatus.TIMED_OUT: ErrorInfo(code=ErrorCode.TIMEOUT, message="the run took too long"),
-}
+async def run_reconciler(
+    database: Database, gateway: Gateway, *, every: float = 15.0, keep: Keep = Keep.FULL
+) -> None:
+    """Reconcile every `every` seconds until cancelled; what is away is tried again next time.
 
-
-async def run_reconciler(database: Database, gateway: Gateway, *, every: float = 15.0) -> None:
-    """Reconcile every `every` seconds until cancelled; what is away is tried again next time."""
+    `keep` is how much of prompts and answers a row that is made anew may hold.
+    """
     # Visibility and the sweep show the runs of all workspaces.
     with tenancy.system():
-        await loop(Reconciler(database, gateway).once, every=every, failed="reconcile_failed")
+        once = Reconciler(database, gateway, keep=keep).once
+        await loop(once, every=every, failed="reconcile_failed")

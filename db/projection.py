@@ -72,7 +72,7 @@ _CLOSE_STEPS = _CLOSE_WAITS.replace(
 )
 
 
-def _with_steps() -> str:
+def _with_steps(*, only_missing: bool = False) -> str:
     arrays = ", ".join(f"CAST(:s_{name} AS {kind}[])" for name, kind in _COLUMNS.items())
     values = ", ".join(
         f"CAST(step.{name} AS json)" if name in _JSON else f"step.{name}" for name in _COLUMNS
@@ -84,22 +84,32 @@ def _with_steps() -> str:
         for name in _COLUMNS
         if name != "path"
     )
+    conflict = "NOTHING" if only_missing else f"UPDATE SET {changes}"
     return f"""
 written AS (
     INSERT INTO run_steps (run_id, workspace, position, {", ".join(_COLUMNS)})
     SELECT hit.id, CAST(:workspace AS text), CAST(:base AS bigint) + step.place, {values}
     FROM hit CROSS JOIN unnest({arrays}) WITH ORDINALITY AS step ({", ".join(_COLUMNS)}, place)
-    ON CONFLICT (run_id, path) DO UPDATE SET {changes}
+    ON CONFLICT (run_id, path) DO {conflict}
 )
 """  # noqa: S608 - constants of this module
 
 
-def _statement(*parts: str) -> sa.TextClause:
-    return sa.text(f"WITH {', '.join((f'hit AS ({_UPDATE})', *parts))} SELECT id FROM hit")  # noqa: S608
+# Neither the status nor anything else that the run itself may have written since.
+_MARK = """
+UPDATE runs SET seq = greatest(seq, CAST(:seq AS integer))
+WHERE id = CAST(:run_id AS text) AND workspace = CAST(:workspace AS text)
+RETURNING id
+"""
+
+
+def _statement(*parts: str, update: str = _UPDATE) -> sa.TextClause:
+    return sa.text(f"WITH {', '.join((f'hit AS ({update})', *parts))} SELECT id FROM hit")  # noqa: S608
 
 
 _RUN_ONLY = sa.text(_UPDATE)
 _RUN_AND_STEPS = _statement(_with_steps())
+_MISSING_STEPS = _statement(_with_steps(only_missing=True), update=_MARK)
 _RUN_STEPS_AND_WAITS = _statement(_with_steps(), _CLOSE_STEPS)
 # By whether there are steps, and whether the run failed for good.
 _ENDS = {
@@ -149,11 +159,7 @@ async def project(
         parameters |= letter_parameters(projection.error)
     if projection.steps:
         statement = statement if ends else _RUN_AND_STEPS
-        parameters["base"] = projection.seq * _STRIDE
-        # ON CONFLICT may touch a row once only: of two records of one step the later counts.
-        rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
-        for name in _COLUMNS:
-            parameters[f"s_{name}"] = [row[name] for row in rows]
+        rows = _arrays(projection, parameters)
         over = [
             row["path"] for row in rows if row["type"] == "wait" and StepStatus(row["status"]).done
         ]
@@ -161,6 +167,30 @@ async def project(
             statement = _RUN_STEPS_AND_WAITS
             parameters["waits"] = over
     return (await connection.execute(statement, parameters)).first() is not None
+
+
+def _arrays(projection: Projection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Add the parameters of `_with_steps`; gives the rows of the steps."""
+    parameters["base"] = max(0, projection.seq) * _STRIDE
+    # ON CONFLICT may touch a row once only: of two records of one step the later counts.
+    rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
+    for name in _COLUMNS:
+        parameters[f"s_{name}"] = [row[name] for row in rows]
+    return rows
+
+
+async def add_missing_steps(connection: AsyncConnection, projection: Projection) -> bool:
+    """Store those steps of a projection that have no row, whatever became of the run since.
+
+    What the run itself has written stays, and so does its status. False where the run is unknown.
+    """
+    parameters: dict[str, Any] = {
+        "run_id": projection.run_id,
+        "workspace": projection.workspace,
+        "seq": projection.seq,
+    }
+    _arrays(projection, parameters)
+    return (await connection.execute(_MISSING_STEPS, parameters)).first() is not None
 
 
 async def ended_as(

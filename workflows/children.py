@@ -138,7 +138,12 @@ class Children:
 
 def child_id(run: "Execution", state: StepState, offset: int = 0) -> str:
     """Give a child's run id: the same in every replay, another for every attempt of the step."""
-    parts = (run.start.run_id, state.path, state.round, state.attempts, offset)
+    return identity_of(run.start.run_id, state.path, state.round, state.attempts, offset)
+
+
+def identity_of(run_id: str, path: str, round_: int, attempt: int, offset: int) -> str:
+    """Give the id of the child that a run's step starts: in this round, with this attempt."""
+    parts = (run_id, path, round_, attempt, offset)
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "/".join(map(str, parts))))
 
 

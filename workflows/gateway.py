@@ -52,6 +52,7 @@ from workflows.codec import PayloadRefusedError
 from workflows.described import CLOSED, Closed, Execution, Health
 from workflows.events import RunEvent, translate
 from workflows.opening import PayloadDesk, converter_for
+from workflows.origins import Origins
 from workflows.refusals import RETRY_AFTER, refusal, translated, unreadable
 from workflows.scheduling import Schedules
 from workflows.search import WORKSPACE, attributes_of
@@ -100,6 +101,11 @@ class Gateway:
     def blockages(self) -> Blockages:
         """The runs that do not get on, under the same deadline."""
         return Blockages(self._client, self._within)
+
+    @property
+    def origins(self) -> Origins:
+        """The runs that Temporal has, and how they began, under the same deadline."""
+        return Origins(self._client, self._task_queue, self._within)
 
     @property
     def payloads(self) -> PayloadDesk:
@@ -162,6 +168,14 @@ class Gateway:
     async def cancel(self, workflow_id: str) -> None:
         """Ask Temporal to cancel the run; raises as `pause`."""
         await self._within(self._client.get_workflow_handle(workflow_id).cancel())
+
+    async def terminate(self, workflow_id: str, reason: str) -> None:
+        """End the run where it stands, with no worker's help; raises as `pause`.
+
+        `reason` is kept in its history as it is: no place for what is personal or secret.
+        """
+        handle = self._client.get_workflow_handle(workflow_id)
+        await self._within(handle.terminate(reason=reason))
 
     async def signal(self, workflow_id: str, name: str, data: Any) -> None:
         """Deliver a signal to the `wait` step of its name, now or later; raises as `pause`.

@@ -183,8 +183,7 @@ class Recorder:
         if state.moved_from is not None:
             version, state.moved_from = self._start.version, None
             workflow.upsert_search_attributes([DEFINITION_VERSION.value_set(version)])
-        waiting = [step for step in state.steps.values() if step.status == StepStatus.WAITING]
-        deadlines = [step.until for step in waiting if step.until is not None]
+        waits = _waits(state)
         return Projection(
             workspace=self._start.workspace,
             run_id=self._start.run_id,
@@ -193,8 +192,8 @@ class Recorder:
             steps=[*released, *(_record(state.steps[path]) for path in paths)],
             output=state.output,
             error=state.error,
-            waiting_for="; ".join(step.note or step.id for step in waiting[:5]) or None,
-            until=min(deadlines, default=None),
+            waiting_for=waits[0],
+            until=waits[1],
             version=version,
         )
 
@@ -220,6 +219,34 @@ def _holds_others(step: StepState) -> bool:
 
 def _record(step: StepState) -> StepRecord:
     return StepRecord.model_construct(**{name: getattr(step, name) for name in _RECORDED})
+
+
+def _waits(state: RunState) -> tuple[str | None, datetime | None]:
+    """Give what a run waits for, in words, and when the first of its timers ends."""
+    waiting = [step for step in state.steps.values() if step.status == StepStatus.WAITING]
+    deadlines = [step.until for step in waiting if step.until is not None]
+    words = "; ".join(step.note or step.id for step in waiting[:5])
+    return words or None, min(deadlines, default=None)
+
+
+def whole(workspace: str, run_id: str, state: RunState) -> Projection:
+    """Give all that a run's state tells as one projection, for a row that has lost it.
+
+    `state` is the answer to the query of its name. It has no parameters of finished steps, and no
+    steps of finished iterations: those have left it.
+    """
+    waiting_for, until = _waits(state)
+    return Projection(
+        workspace=workspace,
+        run_id=run_id,
+        seq=state.seq,
+        status=state.status,
+        steps=[_record(step) for step in state.steps.values()],
+        output=state.output,
+        error=state.error,
+        waiting_for=waiting_for,
+        until=until,
+    )
 
 
 def describe(start: RunStart, state: RunState, now: datetime) -> str:

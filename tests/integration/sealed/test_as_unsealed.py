@@ -5,6 +5,11 @@ from tests.integration.api.test_events import (
     test_failure,
     test_order_and_resumption,
 )
+from tests.integration.api.test_recreating import (
+    test_a_run_that_has_continued_as_new,
+    test_runs_of_runs,
+    test_runs_that_have_ended,
+)
 from tests.integration.test_control import (
     steer,
     test_a_paused_run_starts_nothing_until_it_is_resumed,
@@ -26,8 +31,11 @@ __all__ = [
     "test_a_failure_keeps_its_code_and_names_the_run_below",
     "test_a_held_step_is_retried_after_its_vars_were_changed",
     "test_a_paused_run_starts_nothing_until_it_is_resumed",
+    "test_a_run_that_has_continued_as_new",
     "test_an_approval_is_listed_answered_and_closed",
     "test_cancel_during_a_delay",
     "test_failure",
     "test_order_and_resumption",
+    "test_runs_of_runs",
+    "test_runs_that_have_ended",
 ]
