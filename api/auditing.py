@@ -17,6 +17,7 @@ UNAUDITED: dict[str, str] = {
     "publish_event": "an event is a row of its own, with the request's id",
     "receive_delivery": _DOOR,
     "receive_mail": _DOOR,
+    "sign_out_of_codec": _NOTHING,
     "simulate": _NOTHING,
     "submit_form": _DOOR,
     "unsubscribe_now": _DOOR,

@@ -8,6 +8,7 @@ from fastapi import BackgroundTasks, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.authorization import authorise
+from api.codec_session import given_by
 from api.credentials import Credentials
 from api.identity import UnauthorizedError
 from db import tenancy
@@ -46,6 +47,8 @@ async def authenticate(
     if request.scope["route"].endpoint in _public:
         return
     given = header if header is not None else bearer.credentials if bearer else None
+    if given is None:
+        given = given_by(request)
     if given is None:
         raise UnauthorizedError(
             "the API key is missing",

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from api.config import ApiConfig
 from api.identity import ForbiddenError, Identity
-from api.permissions import HOME_ONLY, INSTALLATION_ONLY, PERMISSIONS, UNSCOPED
+from api.permissions import ELSEWHERE, HOME_ONLY, INSTALLATION_ONLY, PERMISSIONS, UNSCOPED
 from db import runs
 from db.engine import Database
 from schemas.errors import NotFoundError
@@ -53,14 +53,22 @@ async def authorise(request: Request, identity: Identity) -> None:
         raise ForbiddenError("this is for the operator of the installation")
     if rule.operation in HOME_ONLY and identity.workspace != config.workspace:
         raise ForbiddenError("this is for the installation's own workspace")
-    if not identity.role.at_least(rule.least):
+    least = least_of(rule.operation, identity, config)
+    if not identity.role.at_least(least):
         definition = await _definition(request, identity, rule.by) if identity.grants else None
-        if not identity.role_for(definition).at_least(rule.least):
+        if not identity.role_for(definition).at_least(least):
             raise ForbiddenError(
-                f"this needs the role {rule.least.value!r}, yours is {identity.role.value!r}"
+                f"this needs the role {least.value!r}, yours is {identity.role.value!r}"
             )
     if rule.operation not in UNSCOPED and not in_scope(identity.scopes, rule.scope):
         raise ForbiddenError(f"the key's scopes do not hold {rule.scope!r}")
+
+
+def least_of(operation: str, identity: Identity, config: ApiConfig) -> Role:
+    """Give the least role that an operation, which must have one, asks of a caller."""
+    if identity.workspace != config.workspace and operation in ELSEWHERE:
+        return ELSEWHERE[operation]
+    return PERMISSIONS[operation]
 
 
 def in_scope(scopes: frozenset[str], wanted: str) -> bool:

@@ -174,7 +174,9 @@ INSTALLATION_ONLY = frozenset(
     }
 )
 # What tells of the process, and so of every workspace: for callers of the installation's own.
-HOME_ONLY = frozenset({"decode_payloads", "encode_payloads", "get_metrics"})
+HOME_ONLY = frozenset({"encode_payloads", "get_metrics"})
+# What callers of other workspaces than the installation's own need a greater role for.
+ELSEWHERE: dict[str, Role] = {"decode_payloads": Role.ADMIN}
 # What scopes are of: the first tag of each operation, with hyphens. `whoami` is in every scope.
 RESOURCES = frozenset(
     {

@@ -12,7 +12,7 @@ from activities.registry import load
 from api.app import create_app
 from api.auth import public_operations
 from api.config import ApiConfig
-from api.permissions import HOME_ONLY, INSTALLATION_ONLY, PERMISSIONS
+from api.permissions import ELSEWHERE, HOME_ONLY, INSTALLATION_ONLY, PERMISSIONS
 from db.engine import Database
 from workflows.gateway import Gateway
 
@@ -27,6 +27,8 @@ def role_shown(operation: str) -> str:
     if operation in INSTALLATION_ONLY:
         return "installation"
     role = PERMISSIONS[operation].value
+    if operation in ELSEWHERE:
+        return f"{role}, {ELSEWHERE[operation].value} in other workspaces"
     return f"{role}, installation's own workspace" if operation in HOME_ONLY else role
 
 

@@ -57,6 +57,7 @@ class Given(BaseSettings):
     mail_allow_cidrs: str | None = Field(default=None, validation_alias="SOJOURN_MAIL_ALLOW_CIDRS")
     secret_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_SECRET_KEYS")
     payload_keys: SecretStr | None = Field(default=None, validation_alias="SOJOURN_PAYLOAD_KEYS")
+    ui_origin: str | None = Field(default=None, validation_alias="SOJOURN_TEMPORAL_UI_ORIGIN")
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ class Stack:
             own = {"http_allow_cidrs": ["127.0.0.0/8"], "http_allow_ports": [*range(1024, 65536)]}
         if self._given.mail_allow_cidrs is None:
             own |= {"mail_allow_cidrs": ["127.0.0.0/8"], "mail_allow_ports": [*range(1024, 65536)]}
+        if self._given.ui_origin is None and "Temporal Web UI" in self.urls:
+            own["temporal_ui_origin"] = self.urls["Temporal Web UI"]
         return load_settings(
             database_url=SecretStr(database_url),
             temporal_address=address,

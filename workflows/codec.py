@@ -85,6 +85,11 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
         self._namespace = namespace
         self._workflow_id = workflow_id
 
+    @property
+    def ring(self) -> KeyRing:
+        """The keys."""
+        return self._ring
+
     def with_context(self, context: SerializationContext) -> Self:
         """Give a codec for the workflow of a context; activities have that of theirs."""
         namespace: str | None = None

@@ -13,6 +13,7 @@ from api.routes import (
     bulk,
     bundles,
     codec,
+    codec_sign_in,
     connections,
     dead_letters,
     definitions,
@@ -93,6 +94,7 @@ for _module in (
     workspaces,
     docs,
     codec,
+    codec_sign_in,
 ):
     api_router.include_router(_module.router)
 

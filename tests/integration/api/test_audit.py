@@ -35,6 +35,7 @@ OWN = {
     "retry_step",
     "rewind_run",
     "signal_run",
+    "sign_in_to_codec",
     "skip_step",
     "start_run",
     "test_connection",

@@ -59,7 +59,7 @@ class Row:
             return False
         least, _, home = self.role.partition(", ")
         if identity == "foreign":
-            return not home
+            return not home or home == f"{Role.ADMIN.value} in other workspaces"
         return Role(identity).at_least(Role(least))
 
 

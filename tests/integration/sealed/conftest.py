@@ -83,7 +83,13 @@ def gateway(client: Client, task_queue: str) -> Gateway:
 
 
 def make_app(
-    database: Database, gateway: Gateway, catalogue: Catalogue, keyring: KeyRing, timescale: float
+    database: Database,
+    gateway: Gateway,
+    catalogue: Catalogue,
+    keyring: KeyRing,
+    timescale: float,
+    *,
+    ui_origin: str | None = UI,
 ) -> FastAPI:
     """Build the API over the sealed gateway; `timescale` divides every timer."""
     return create_app(
@@ -95,7 +101,7 @@ def make_app(
             public_url="http://testserver",
             state_deadline=5,
             timescale=timescale,
-            temporal_ui_origin=UI,
+            temporal_ui_origin=ui_origin,
         ),
         keyring=keyring,
     )

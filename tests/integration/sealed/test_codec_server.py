@@ -30,7 +30,7 @@ from workflows.gateway import Gateway
 from workflows.opening import PayloadDesk
 
 __all__ = ["publish"]
-DECODE, ENCODE = "/api/v1/codec/decode", "/api/v1/codec/encode"
+DECODE, ENCODE, SIGN_IN = (f"/api/v1/codec/{name}" for name in ("decode", "encode", "sign-in"))
 pytestmark = pytest.mark.usefixtures("worker")
 
 
@@ -139,11 +139,15 @@ async def test_the_web_ui_alone_may_ask_from_a_page(api: AsyncClient) -> None:
     answer = await api.post(DECODE, json={"payloads": []}, headers={"Origin": UI})
     assert (answer.status_code, answer.json()) == (200, {"payloads": []})
     assert answer.headers["access-control-allow-origin"] == UI
-    assert "access-control-allow-credentials" not in answer.headers
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    sealing_there = await api.options(ENCODE, headers={"Origin": UI, **asked})
+    assert sealing_there.headers["access-control-allow-origin"] == UI
+    assert "access-control-allow-credentials" not in sealing_there.headers
     for origin, path in (
         ("https://temporal.example.com.evil.example", DECODE),
         ("null", DECODE),
         (UI, "/api/v1/runs"),
+        (UI, SIGN_IN),
     ):
         answer = await api.options(path, headers={"Origin": origin, **asked})
         assert answer.status_code == 405
