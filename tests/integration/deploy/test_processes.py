@@ -25,6 +25,7 @@ from dev.ports import any_port
 from dev.processes import Child
 from dev.temporal import find_program
 from tests.integration.deploy.compose import ROOT, load
+from tests.integration.deploy.test_compose import OURS
 
 DEADLINE = 180.0
 MAIL = """
@@ -181,7 +182,7 @@ async def composed(
         "SOJOURN_MAIL_FROM": "Sojourn <composed@example.com>",
     }
     services = load(values)["services"]
-    for name in ("migrate", "api", "worker"):
+    for name in OURS:
         services[name]["environment"]["TEMPORAL_NAMESPACE"] = "composed"
     services["api"]["environment"]["SOJOURN_PORT"] = str(api)
     services["worker"]["environment"]["SOJOURN_METRICS_PORT"] = str(metrics)
@@ -204,7 +205,7 @@ async def test_what_compose_starts_runs_a_definition(composed: Composed, smtp: M
         migrating = composed.start("migrate")
         assert await asyncio.to_thread(migrating.wait, DEADLINE) == 0, composed.output("migrate")
     del composed.running["migrate"]
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "mail-poller"):
         composed.start(name)
     for name in ("api", "worker"):
         await asyncio.to_thread(poll, lambda name=name: composed.healthy(name), f"{name} healthy")
@@ -237,7 +238,11 @@ async def test_what_compose_starts_runs_a_definition(composed: Composed, smtp: M
     lines = [json.loads(line) for line in composed.output("api").splitlines()]
     assert any(line["event"] == "request" for line in lines)
     assert key not in composed.output("api")
-    assert await asyncio.to_thread(composed.stop) == {"api": 0, "worker": 0}
+    poller = composed.running["mail-poller"]
+    assert poller.poll() is None
+    assert "reads the mailboxes" in composed.output("mail-poller")
+    codes = await asyncio.to_thread(composed.stop)
+    assert codes == {"api": 0, "worker": 0, "mail-poller": 0}
 
 
 def test_missing_settings_are_named(installation: Path, tmp_path: Path) -> None:
