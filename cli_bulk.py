@@ -33,6 +33,7 @@ _HELP = {
     BulkAction.PAUSE: "Let many runs start nothing new.",
     BulkAction.RESUME: "Let many paused runs go on.",
     BulkAction.CANCEL: "Ask many runs to end.",
+    BulkAction.TERMINATE: "End many runs where they stand, without compensation.",
     BulkAction.RETRY: "Run the held steps of many runs again.",
     BulkAction.MIGRATE: "Move many runs to another version of their definition.",
     BulkAction.REDRIVE: "Try many dead letters again.",
@@ -76,6 +77,7 @@ def _ordering(action: BulkAction) -> Callable[..., None]:
         origin: Annotated[
             str | None, typer.Option("--from", help="redrive: failed_step or start.")
         ] = None,
+        reason: Annotated[str | None, typer.Option(help="terminate: why.")] = None,
         rate: Annotated[int, typer.Option(min=1, max=MAX_BULK_RATE, help="Items a second.")] = 10,
         preview: Annotated[
             bool, typer.Option("--preview", help="Only say what would happen.")
@@ -97,6 +99,8 @@ def _ordering(action: BulkAction) -> Callable[..., None]:
             body["mapping"] = dict(_pair(text, "--map") for text in mapping)
         if origin is not None:
             body["from"] = origin
+        if reason is not None:
+            body["reason"] = reason
         with api() as remote:
             answer = remote.post("/bulk", body)
             if preview:

@@ -79,6 +79,16 @@ def unblock(
     out.print(f"{answer['id']} goes on")
 
 
+@app.command()
+def terminate(
+    run: RunId, reason: Annotated[str, typer.Option(help="Why; kept in the audit.")]
+) -> None:
+    """End a run where it stands; nothing is compensated."""
+    with api() as remote:
+        answer = remote.post(f"/runs/{run}/terminate", {"reason": reason})
+    out.print(f"{answer['id']} is {answer['status']}")
+
+
 @app.command("vars")
 def set_vars(
     run: RunId,

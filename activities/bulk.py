@@ -18,7 +18,17 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.services import Services
-from db import admission, audit, bulk, definitions, operator_log, redriving, runs, tenancy
+from db import (
+    admission,
+    audit,
+    bulk,
+    definitions,
+    operator_log,
+    redriving,
+    runs,
+    tenancy,
+    terminating,
+)
 from db.bulk_tables import BulkItem, BulkJob, ItemState, JobState
 from db.engine import Database
 from schemas.actions import Catalogue, action_timeouts
@@ -148,11 +158,8 @@ class Batch:
     async def _steer(self, job: BulkJob, item: BulkItem) -> None:
         """Do something to an open run, then write it down."""
         async with self._database.session() as session:
-            if job.action is BulkAction.CANCEL and await admission.withdraw(
-                session, job.workspace, item.subject_id
-            ):
-                await self._note(session, job, item)
-                await bulk.close_item(session, item, ItemState.DONE)
+            if await self._withdrawn(session, job, item):
+                await self._done(session, job, item)
                 return
             run = await runs.get(session, job.workspace, item.subject_id)
         if run.status.terminal:
@@ -176,8 +183,22 @@ class Batch:
         except WorkflowQueryFailedError as error:
             raise ConflictError(f"the run does not answer: {error}") from error
         async with self._database.session() as session:
-            await self._note(session, job, item, **about)
-            await bulk.close_item(session, item, ItemState.DONE)
+            if job.action is BulkAction.TERMINATE:
+                await self._terminated(session, job, item)
+            await self._done(session, job, item, **about)
+
+    async def _withdrawn(self, session: AsyncSession, job: BulkJob, item: BulkItem) -> bool:
+        """End a run that waits to be admitted, where that is wanted."""
+        given = (session, job.workspace, item.subject_id)
+        if job.action is BulkAction.CANCEL:
+            return await admission.withdraw(*given)
+        if job.action is BulkAction.TERMINATE and await admission.holds_back(*given):
+            return await self._terminated(session, job, item)
+        return False
+
+    async def _terminated(self, session: AsyncSession, job: BulkJob, item: BulkItem) -> bool:
+        reason: str = job.parameters["reason"]
+        return await terminating.terminated(session, job.workspace, item.subject_id, reason)
 
     async def _tell(
         self, job: BulkJob, run: runs.Run, handle: WorkflowHandle[Any, Any]
@@ -188,6 +209,9 @@ class Batch:
                 await handle.signal(job.action.value)
             case BulkAction.CANCEL:
                 await handle.cancel()
+            case BulkAction.TERMINATE:
+                await handle.terminate(reason=f"terminated by bulk:{job.id}")
+                return {"reason": job.parameters["reason"]}
             case BulkAction.RETRY:
                 return {"steps": await self._retry(job, handle)}
             case BulkAction.MIGRATE:
@@ -226,10 +250,10 @@ class Batch:
             by=f"bulk:{job.id}",
         )
 
-    async def _note(
+    async def _done(
         self, session: AsyncSession, job: BulkJob, item: BulkItem, **about: Any
     ) -> None:
-        """Write down, in the audit and in the run's log, what was done."""
+        """Write down, in the audit, in the run's log and in the item, what was done."""
         actor, action = f"bulk:{job.id}", f"run.{job.action.value}"
         audit.add(session, job.workspace, actor=actor, action=action, subject=item.subject_id)
         about |= {"job": job.id}
@@ -242,3 +266,4 @@ class Batch:
             actor=actor,
             masking=self._masking,
         )
+        await bulk.close_item(session, item, ItemState.DONE)

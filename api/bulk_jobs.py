@@ -71,6 +71,8 @@ class BulkDesk:
             parameters["version"] = order.version
         if order.mapping:
             parameters["mapping"] = order.mapping
+        if order.reason is not None:
+            parameters["reason"] = order.reason
         if order.action is BulkAction.REDRIVE:
             parameters["from"] = order.origin
         async with self.database.session() as session:
@@ -190,6 +192,11 @@ def _check(order: BulkOrder) -> None:
         raise InputError("'migrate' needs 'version'", path="version")
     if order.version is not None and order.action not in (BulkAction.MIGRATE, BulkAction.REDRIVE):
         raise InputError(f"{order.action.value!r} takes no 'version'", path="version")
+    terminates = order.action is BulkAction.TERMINATE
+    if terminates and order.reason is None:
+        raise InputError("'terminate' needs 'reason'", path="reason")
+    if order.reason is not None and not terminates:
+        raise InputError(f"{order.action.value!r} takes no 'reason'", path="reason")
     if order.mapping and order.action is not BulkAction.MIGRATE:
         raise InputError(f"{order.action.value!r} takes no 'mapping'", path="mapping")
 

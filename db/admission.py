@@ -259,12 +259,17 @@ async def _in_the_way(session: AsyncSession, workspace: str, definition: str) ->
 
 async def withdraw(session: AsyncSession, workspace: str, run_id: str) -> bool:
     """Cancel a run that waits to be admitted; False if there is none."""
+    if not await holds_back(session, workspace, run_id):
+        return False
+    return await close(session, workspace, run_id, RunStatus.CANCELLED)
+
+
+async def holds_back(session: AsyncSession, workspace: str, run_id: str) -> bool:
+    """Tell whether a run waits to be admitted; it does so until the transaction ends."""
     statement = (
         sa.select(col(Run.id)).where(col(Run.id) == run_id, is_waiting(workspace)).with_for_update()
     )
-    if (await (await session.connection()).execute(statement)).first() is None:
-        return False
-    return await close(session, workspace, run_id, RunStatus.CANCELLED)
+    return (await (await session.connection()).execute(statement)).first() is not None
 
 
 async def position(session: AsyncSession, run: Run) -> int:

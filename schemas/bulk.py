@@ -19,6 +19,7 @@ class BulkAction(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
+    TERMINATE = "terminate"
     RETRY = "retry"
     MIGRATE = "migrate"
     REDRIVE = "redrive"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.models.common import Closed
+from api.models.runs import Reason
 from db.bulk_tables import ItemState, JobState
 from db.dead_letter_table import LetterKind
 from schemas.bulk import MAX_BULK_ITEMS, MAX_BULK_RATE, BulkAction
@@ -60,6 +61,7 @@ class BulkOrder(Closed):
         default_factory=dict, max_length=500, description="migrate: old step ids to new ones"
     )
     origin: Origin = Field(default="failed_step", alias="from", description="redrive: from where")
+    reason: Reason | None = Field(default=None, description="terminate: why")
     rate: Rate = 10
     preview: bool = Field(default=False, description="say what would happen, and do nothing")
 

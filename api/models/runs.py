@@ -120,6 +120,17 @@ class StepView(BaseModel):
     note: str | None = None
 
 
+Reason = Annotated[
+    str, Field(min_length=1, max_length=500, pattern=r"\S", examples=["the order was refunded"])
+]
+
+
+class TerminateRun(Closed):
+    """Why a run is ended where it stands; kept in the audit and as the run's error."""
+
+    reason: Reason
+
+
 class UnblockRun(Closed):
     """From where a blocked run goes on."""
 

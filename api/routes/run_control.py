@@ -1,8 +1,8 @@
-"""POST /runs/{id}/pause, resume and cancel."""
+"""POST /runs/{id}/pause, resume, cancel, terminate and unblock."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.dependencies import ConfigDep, DatabaseDep, GatewayDep, IdentityDep
 from api.errors import problems
 from api.models.common import RunPath
-from api.models.runs import RunRef, UnblockRun
-from db import admission, audit, blocked, run_logs, runs
+from api.models.runs import RunRef, TerminateRun, UnblockRun
+from db import admission, audit, blocked, run_logs, runs, terminating
 from db.engine import Database
 from db.operator_log import operator_line
 from schemas.errors import ConflictError, NotFoundError
@@ -63,10 +63,39 @@ class Helm:
             await self.note(session, run_id, action)
         return answer
 
-    async def note(self, session: AsyncSession, run_id: str, action: str) -> None:
+    async def terminate(self, run_id: str, reason: str) -> RunRef:
+        """End a run where it stands, and its row with it; gives the status that this has then."""
+        async with self.database.session() as session:
+            waits = await admission.holds_back(session, self.workspace, run_id)
+            if waits:
+                await self._terminated(session, run_id, reason)
+        if not waits:
+
+            async def end(workflow_id: str) -> None:
+                await self.gateway.terminate(workflow_id, f"terminated by {self.actor}")
+
+            await steer(self.database, self.workspace, run_id, end)
+            async with self.database.session() as session:
+                await self._terminated(session, run_id, reason)
+        async with self.database.session() as session:
+            run = await runs.get(session, self.workspace, run_id)
+        return RunRef(id=run.id, status=run.status)
+
+    async def _terminated(self, session: AsyncSession, run_id: str, reason: str) -> None:
+        await terminating.terminated(session, self.workspace, run_id, reason)
+        await self.note(session, run_id, "run.terminate", reason=reason)
+
+    async def note(self, session: AsyncSession, run_id: str, action: str, **about: Any) -> None:
         """Write down what was done."""
-        audit.add(session, self.workspace, actor=self.actor, action=action, subject=run_id)
-        line = operator_line(action, {}, self.actor)
+        audit.add(
+            session,
+            self.workspace,
+            actor=self.actor,
+            action=action,
+            subject=run_id,
+            data=about or None,
+        )
+        line = operator_line(action, about, self.actor)
         await run_logs.write(session, self.workspace, run_id, [line], self.masking)
 
 
@@ -100,6 +129,17 @@ async def cancel_run(run_id: RunPath, helm: HelmDep) -> RunRef:
             await helm.note(session, run_id, "run.cancel")
             return RunRef(id=run_id, status=RunStatus.CANCELLED)
     return await helm.steer(run_id, "run.cancel", helm.gateway.cancel)
+
+
+@router.post("/terminate", responses=problems(404, 409))
+async def terminate_run(run_id: RunPath, helm: HelmDep, body: TerminateRun) -> RunRef:
+    """End the run at once, where it stands: nothing is compensated, and no worker is asked.
+
+    For runs that cancel does not end: blocked ones, and those whose compensation is to be skipped.
+    What an action is doing meanwhile comes to its end or its timeout. Sub-runs that the run waits
+    for are cancelled, detached ones go on.
+    """
+    return await helm.terminate(run_id, body.reason)
 
 
 @router.post("/unblock", status_code=202, responses=problems(404, 409))

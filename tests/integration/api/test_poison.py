@@ -246,6 +246,14 @@ async def test_ten_poisons_and_more_end_and_others_go_on(place: Place) -> None:
     assert {(await place.settled(run_id))["status"] for run_id in good} == {"completed"}
     listed = (await place.api.get("/api/v1/runs?blocked=true&limit=200")).json()["items"]
     assert set(blocked.values()) <= {run["id"] for run in listed}
+    for run_id in blocked.values():
+        at = f"/api/v1/runs/{run_id}/terminate"
+        answer = await place.api.post(at, json={"reason": "not worth it"})
+        assert answer.json()["status"] == "terminated"
+        run = (await place.api.get(f"/api/v1/runs/{run_id}")).json()
+        assert (run["status"], run["blocked"]) == ("terminated", None)
+    await place.reconciler.once()
+    assert not [one for run_id in blocked.values() for one in await place.letters(run_id)]
     figures("T16 poison", kinds=len(poisons) + len(blocked), seconds=round(seconds, 1))
 
 

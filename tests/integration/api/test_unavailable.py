@@ -184,9 +184,10 @@ async def test_reading_and_steering_without_temporal(
     assert time.monotonic() - began < 8
     assert (detail["status"], detail["stale"]) == ("queued", True)
     assert (await without_temporal.get(f"/api/v1/runs/{run.id}/steps")).json() == []
-    for path in ("pause", "resume", "cancel", "signals/go"):
+    for path in ("pause", "resume", "cancel", "terminate", "signals/go"):
         began = time.monotonic()
-        answer = await without_temporal.post(f"/api/v1/runs/{run.id}/{path}", json={})
+        body = {"reason": "a test"} if path == "terminate" else {}
+        answer = await without_temporal.post(f"/api/v1/runs/{run.id}/{path}", json=body)
         assert time.monotonic() - began < 8
         assert_away(answer, "TEMPORAL_UNAVAILABLE")
     assert_away(await without_temporal.get(f"/api/v1/runs/{run.id}/events"), "TEMPORAL_UNAVAILABLE")

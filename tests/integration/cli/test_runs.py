@@ -91,6 +91,8 @@ async def test_a_run_is_watched_while_it_is_steered(sojourn: Sojourn, name: str)
     assert watching.returncode == 1
     assert b"status      cancelled" in printed
     await sojourn("cancel", run, code=4)
+    await sojourn("terminate", run, code=2)
+    await sojourn("terminate", run, "--reason", "a test", code=4)
 
 
 async def test_lists_are_whole_however_narrow_the_terminal(sojourn: Sojourn, name: str) -> None:
