@@ -96,6 +96,7 @@ _OPERATOR = (
     "signal_run",
     "skip_step",
     "start_run",
+    "terminate_run",
     "unblock_run",
     "update_lead",
 )

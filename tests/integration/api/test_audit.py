@@ -38,6 +38,7 @@ OWN = {
     "sign_in_to_codec",
     "skip_step",
     "start_run",
+    "terminate_run",
     "test_connection",
     "unblock_run",
     "update_workspace",
