@@ -1,6 +1,8 @@
 """The Kubernetes manifests against our rules for what they start."""
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
 
@@ -25,6 +27,16 @@ from tests.integration.deploy.test_compose import VALUES
 
 PODS = dict(pods())
 PUBLIC = named("NetworkPolicy", "public")
+VERSIONS = {
+    "ConfigMap": "v1",
+    "Deployment": "apps/v1",
+    "Job": "batch/v1",
+    "Namespace": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "Service": "v1",
+    "ServiceAccount": "v1",
+}
 DEPLOYMENTS = ["sojourn-api", "sojourn-mail-poller", "sojourn-worker"]
 
 
@@ -55,9 +67,16 @@ def probed(pod: dict[str, Any]) -> dict[str, str]:
 def test_every_file_is_applied_or_optional() -> None:
     listed = set(kustomization()["resources"]) | {"kustomization.yaml"}
     assert {path.name for path in KUBERNETES.glob("*.yaml")} == listed
-    for one in manifests():
-        assert one["apiVersion"]
-        assert re.fullmatch(r"[a-z][a-z0-9-]{0,62}", one["metadata"]["name"])
+
+
+@pytest.mark.parametrize("place", range(len(manifests())))
+def test_every_object_is_one_that_kubernetes_knows(place: int) -> None:
+    one = manifests()[place]
+    assert one["apiVersion"] == VERSIONS[one["kind"]]
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,62}", one["metadata"]["name"])
+    if find_spec("kubernetes_validate") is not None:
+        # Kubernetes' own schemas, unknown fields refused.
+        import_module("kubernetes_validate").validate(one, "1.37", strict=True)
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
