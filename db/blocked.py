@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from db import dead_letters
 from db.base import clean_text, now
-from db.dead_letter_table import DeadLetter, LetterKind, LetterState
+from db.dead_letter_table import DeadLetter, LetterKind
 from db.run_table import OPEN, Run
 from schemas.errors import ErrorCode
-from schemas.fingerprints import MAX_MESSAGE, fingerprint
+from schemas.fingerprints import MAX_MESSAGE
 
 # Letters of runs that get on again, or have ended.
 _SETTLE = sa.text("""
@@ -22,18 +22,19 @@ FROM runs WHERE dead_letters.kind = 'blocked' AND dead_letters.state = 'open'
 
 
 async def mark(session: AsyncSession, run: Run, reason: str) -> bool:
-    """Note that a run is blocked, with a dead letter; False if that is known, or it has ended."""
-    moment = now()
+    """Note that a run is blocked, with a dead letter; False if that is known, or it has ended.
+
+    One that has got on meanwhile and is blocked again has its dead letter open again.
+    """
     text = (clean_text(reason) or "")[:MAX_MESSAGE]
     marking = (
         sa.update(Run)
         .where(col(Run.id) == run.id, col(Run.blocked_at).is_(None), col(Run.status).in_(OPEN))
-        .values(blocked_at=moment, blocked_reason=text)
+        .values(blocked_at=now(), blocked_reason=text)
         .execution_options(synchronize_session=False)
     )
     if not (await session.exec(marking)).rowcount:
         return False
-    code = str(ErrorCode.INTERNAL)
     letter = DeadLetter(
         workspace=run.workspace,
         kind=LetterKind.BLOCKED,
@@ -41,25 +42,11 @@ async def mark(session: AsyncSession, run: Run, reason: str) -> bool:
         version=run.version,
         subject_id=run.id,
         run_id=run.id,
-        code=code,
+        code=str(ErrorCode.INTERNAL),
         message=text,
-        fingerprint=fingerprint(LetterKind.BLOCKED, run.definition, None, code, text),
+        fingerprint="",
     )
-    storing = insert(DeadLetter).values(letter.model_dump())
-    again = {
-        name: storing.excluded[name] for name in ("message", "fingerprint", "version", "created_at")
-    }
-    storing = storing.on_conflict_do_update(
-        index_elements=["kind", "subject_id"],
-        set_={
-            **again,
-            "state": LetterState.OPEN,
-            "updated_at": moment,
-            "settled_at": None,
-            "reason": None,
-        },
-    )
-    await session.exec(storing)
+    await dead_letters.add(session, letter, again=True)
     return True
 
 

@@ -169,7 +169,11 @@ async def delivery_replayed(
 
 
 async def add(session: AsyncSession, letter: DeadLetter, *, again: bool = False) -> None:
-    """Keep a dead letter, its fingerprint made here; `again` opens one that was settled before."""
+    """Keep a dead letter, its fingerprint made here; one that is open already stays as it is.
+
+    One of the same subject that was settled before stays so, or with `again` is opened: it then
+    tells of the new fault, `created_at` is now, and `redrives` counts one more.
+    """
     letter.fingerprint = fingerprint(
         letter.kind, letter.definition, letter.step_path, letter.code, letter.message
     )
@@ -180,9 +184,21 @@ async def add(session: AsyncSession, letter: DeadLetter, *, again: bool = False)
         return
     changed = {
         name: inserting.excluded[name]
-        for name in ("code", "message", "fingerprint", "state", "reason", "actor", "settled_at")
+        for name in (
+            "version",
+            "step_path",
+            "code",
+            "message",
+            "fingerprint",
+            "state",
+            "reason",
+            "actor",
+            "created_at",
+            "updated_at",
+            "settled_at",
+        )
     }
-    changed |= {"redrives": col(DeadLetter.redrives) + 1, "updated_at": now()}
+    changed["redrives"] = col(DeadLetter.redrives) + 1
     await session.exec(
         inserting.on_conflict_do_update(
             index_elements=known, set_=changed, where=col(DeadLetter.state) != LetterState.OPEN
