@@ -23,6 +23,7 @@ from schemas.masking import Masking
 from settings_ai import AiSettings, reveal, split
 from settings_trust import TrustSettings
 from workflows.setup import connect
+from workflows.worker_options import MIN_CACHED_WORKFLOWS
 
 
 def _plain(name: str) -> AliasChoices:
@@ -106,7 +107,8 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
     function_modules: Annotated[list[str], NoDecode] = []
 
     timescale: float = Field(default=1.0, gt=0, description="divides every timer; development only")
-    max_cached_workflows: int = Field(default=1000, ge=0)
+    max_cached_workflows: int = Field(default=1000, ge=MIN_CACHED_WORKFLOWS)
+    sticky_timeout: float = Field(default=10.0, ge=1)
     # The interpreter is the only workflow code and the tests run it sandboxed: see worker_options.
     workflow_sandbox: bool = False
     max_concurrent_activities: int = Field(default=100, ge=1)

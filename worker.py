@@ -61,6 +61,7 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
         sandboxed=settings.workflow_sandbox,
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown=timedelta(seconds=settings.shutdown_grace),
+        sticky_timeout=timedelta(seconds=settings.sticky_timeout),
         deployment=settings.deployment,
     )
     try:

@@ -54,7 +54,7 @@ async def _work(address: str, socket: str, queue: str, names: list[str]) -> None
         client,
         [*(_forward(line, name) for name in names), *stretch.build(inline)],
         task_queue=queue,
-        # A run in its cache would wait for it after its death.
+        # A run in its cache would wait for it after its death. Nothing else is in the way of it.
         max_cached_workflows=0,
         sandboxed=False,
     )

@@ -32,6 +32,12 @@ _PASSED_THROUGH = (
     "yaml",
 )
 
+MAX_WORKFLOW_TASKS = 20
+# A cache that is smaller than what is being worked on throws runs out in the midst of their local
+# activities, and the SDK then loses the answers: such a run times out task after task. Seen with
+# 15 and fewer places for 20 tasks, not with 25.
+MIN_CACHED_WORKFLOWS = 5 * MAX_WORKFLOW_TASKS
+
 
 def sandbox() -> SandboxedWorkflowRunner:
     """Give the sandbox in which the interpreter runs."""
@@ -47,6 +53,7 @@ def build_worker(
     max_cached_workflows: int = 1000,
     max_concurrent_activities: int = 100,
     graceful_shutdown: timedelta = timedelta(seconds=20),
+    sticky_timeout: timedelta = timedelta(seconds=10),
     sandboxed: bool = True,
     on_fatal_error: Callable[[BaseException], Any] | None = None,
     deployment: Deployment | None = None,
@@ -55,6 +62,7 @@ def build_worker(
 
     The sandbox finds what must not stand in workflow code. There is only the interpreter's, which
     the tests run and replay inside it; a worker may do without and save much of its CPU time.
+    Another worker takes up the runs in the cache of one that died after `sticky_timeout`.
     With a `deployment` it gets nothing until its build has been made the current one.
     """
     return Worker(
@@ -65,8 +73,9 @@ def build_worker(
         workflow_runner=sandbox() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_workflows,
         max_concurrent_activities=max_concurrent_activities,
-        max_concurrent_workflow_tasks=20,
+        max_concurrent_workflow_tasks=MAX_WORKFLOW_TASKS,
         graceful_shutdown_timeout=graceful_shutdown,
+        sticky_queue_schedule_to_start_timeout=sticky_timeout,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         nonsticky_to_sticky_poll_ratio=0.5,

@@ -179,8 +179,8 @@ class Mixture:
         """What workers need to reach the servers of the test."""
         ports = f"{self.sink.port},{self.ai.openai_url.split(':')[2].split('/')[0]}"
         return {
-            # Else what a dead worker has in its cache waits for it, ten seconds each time.
-            "SOJOURN_MAX_CACHED_WORKFLOWS": "0",
+            # What a dead worker has in its cache waits for it so long each time.
+            "SOJOURN_STICKY_TIMEOUT": "1",
             "SOJOURN_HTTP_ALLOW_CIDRS": "127.0.0.0/8",
             "SOJOURN_HTTP_ALLOW_PORTS": ports,
             "SOJOURN_AI_ALLOW_CIDRS": "127.0.0.0/8",

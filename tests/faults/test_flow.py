@@ -90,8 +90,8 @@ async def until_completed(stand: Stand, ids: list[str], deadline: float) -> list
 
 async def test_killed_workers_leak_no_slot(stand: Stand, seed: int, long: bool) -> None:
     count, kills, deadline = (200, 5, 240.0) if long else (30, 1, 60.0)
-    # Without a cache no task waits ten seconds for a worker that had the run in its own.
-    settings = {} if long else {"SOJOURN_MAX_CACHED_WORKFLOWS": "0"}
+    # Else tasks wait ten seconds for a worker that had the run in its cache.
+    settings = {"SOJOURN_STICKY_TIMEOUT": "1"}
     moments = random.Random(seed)
     stand.smtp.hold = hold
     began = time.monotonic()

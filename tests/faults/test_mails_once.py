@@ -159,9 +159,8 @@ class Fire:
         self.stand.smtp.hold = self.hold
         for post in self.posts:
             await post.publish()
-        # Without a cache no task waits ten seconds for a worker that had the run in its own; many
-        # runs at once need one.
-        settings = {"SOJOURN_MAX_CACHED_WORKFLOWS": "0"} if kills < 5 else {}
+        # Else tasks wait ten seconds for a worker that had the run in its cache.
+        settings = {"SOJOURN_STICKY_TIMEOUT": "1"}
         await self.stand.start_worker(**settings)
         for number in range(kills):
             more = count * (number + 1) // kills

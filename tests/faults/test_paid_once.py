@@ -62,7 +62,7 @@ async def test_an_answer_is_paid_for_once(
     monkeypatch.setattr("tests.faults.stand._PROGRAM", str(program))
     async with AiServer(text="Yes") as model:
         settings = {
-            "SOJOURN_MAX_CACHED_WORKFLOWS": "0",
+            "SOJOURN_STICKY_TIMEOUT": "1",
             "SOJOURN_AI_ALLOW_CIDRS": "127.0.0.0/8",
             "SOJOURN_AI_ALLOW_PORTS": str(urlsplit(model.openai_url).port),
             "SOJOURN_AI_OPENAI_BASE_URL": model.openai_url,

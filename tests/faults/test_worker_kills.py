@@ -117,8 +117,8 @@ async def test_a_mail_cut_off_before_its_answer_comes_once_more(stand: Stand) ->
             await never.wait()
 
     stand.smtp.hold = hold
-    # Without a cache no task waits ten seconds for a worker that had the run in its own.
-    await stand.start_worker(SOJOURN_MAX_CACHED_WORKFLOWS="0")
+    # Else tasks wait ten seconds for a worker that had the run in its cache.
+    await stand.start_worker(SOJOURN_STICKY_TIMEOUT="1")
     lead = await submit(stand, REPLIED, "ada.cut@example.com")
 
     async def taken() -> bool:
@@ -128,7 +128,7 @@ async def test_a_mail_cut_off_before_its_answer_comes_once_more(stand: Stand) ->
     stand.kill_worker()
     [first] = stand.smtp.cut()
     never.set()
-    await stand.start_worker(SOJOURN_MAX_CACHED_WORKFLOWS="0")
+    await stand.start_worker(SOJOURN_STICKY_TIMEOUT="1")
     async with asyncio.timeout(DEADLINE):
         await lead.handle(stand).result()
     assert await check_outcome(stand, lead) >= 1

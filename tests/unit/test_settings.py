@@ -61,6 +61,14 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings(None)
 
 
+def test_a_cache_too_small_for_the_tasks_at_once_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOJOURN_MAX_CACHED_WORKFLOWS", "10")
+    with pytest.raises(SettingsError, match="SOJOURN_MAX_CACHED_WORKFLOWS is wrong"):
+        load_settings(None)
+
+
 def test_variables_set_to_nothing_are_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOJOURN_AI_OPENAI_BASE_URL", "SOJOURN_HTTP_ALLOW_CIDRS", "TEMPORAL_API_KEY"):
         monkeypatch.setenv(name, "")

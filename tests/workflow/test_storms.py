@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
@@ -18,11 +19,16 @@ from tests.faults.evidence import figures
 from tests.kit.probes import registry
 from tests.kit.running import Runner, until
 from workflows.gateway import Gateway
-from workflows.worker_options import build_worker
+from workflows.worker_options import MIN_CACHED_WORKFLOWS, build_worker
 
 # About 200 events.
 STEPS = ", ".join(f"{{id: p{n}, type: probe}}" for n in range(32))
 LONG_RUN = f"{{name: storm, steps: [{STEPS}, {{id: go, type: wait, signal: go, timeout: 1h}}]}}"
+INLINE_RUN = (
+    "{name: crowd, steps: ["
+    + ", ".join(f"{{id: i{n}, type: probe, execution: inline}}" for n in range(3))
+    + "]}"
+)
 SHORT_RUN = (
     "{name: fair, steps: [" + ", ".join(f"{{id: f{n}, type: probe}}" for n in range(3)) + "]}"
 )
@@ -87,6 +93,27 @@ async def test_a_cold_worker_takes_all_runs_on(
         seconds=round(seconds, 1),
         deadlocks=after["deadlock"],
     )
+
+
+async def test_the_smallest_cache_loses_no_answer(
+    client: Client, services: Services, long: bool
+) -> None:
+    if not long:
+        pytest.skip("the long form keeps a worker busy for half a minute")
+    queue = "crowd"
+    runner = Runner(client, queue, registry())
+    handles = [
+        await runner.start(runner.start_of(INLINE_RUN)) for _ in range(MIN_CACHED_WORKFLOWS + 50)
+    ]
+    worker = build_worker(
+        client,
+        registry().activities(services),
+        task_queue=queue,
+        max_cached_workflows=MIN_CACHED_WORKFLOWS,
+    )
+    async with worker:
+        await asyncio.gather(*(runner.end(handle) for handle in handles))
+    assert not await failed_tasks(handles)
 
 
 async def latencies(handles: list[WorkflowHandle]) -> list[float]:
