@@ -22,16 +22,18 @@ class Evaluation:
     """The state of one evaluation: the variables, the loop variables and the steps left.
 
     A step is one node of the expression. A loop pays the nodes of its body for each item; an
-    operation over long strings, lists or maps pays in proportion to their sizes.
+    operation over long strings, lists or maps pays in proportion to their sizes. A pattern pays
+    for its compilation when it is first used; `patterns` keeps it for the rest.
     """
 
-    __slots__ = ("locals", "steps", "variables")
+    __slots__ = ("locals", "patterns", "steps", "variables")
 
     def __init__(self, variables: Mapping[str, Any], steps: int, slots: int) -> None:
         """Start with `steps` left and room for `slots` loop variables."""
         self.variables = variables
         self.steps = steps
         self.locals: list[Any] = [None] * slots
+        self.patterns: dict[str, Any] | None = None
 
     def charge(self, steps: int) -> None:
         """Take `steps` off; raises BudgetExceeded when none are left."""

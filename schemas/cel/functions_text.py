@@ -24,7 +24,11 @@ from schemas.errors import ExpressionError
 MAX_PATTERN = 256  # characters
 _PATTERN_MEMORY: Final = 1 << 18  # bytes that one compiled pattern may take
 _REPETITION: Final = re.compile(r"\{(?:[0-9]*,)?([0-9]+)")
+_FOLDED: Final = re.compile(r"\(\?[a-zA-Z]*i")  # both cases of each letter, twice the work
 _MOST_REPETITIONS: Final = 1_000  # RE2 refuses more, nested ones multiplied
+_CLASS: Final = 600  # steps for one Unicode class, once and for each repetition
+_MOST_FOR_CLASSES: Final = 10_000  # beyond that the pattern's memory ends the compilation
+_COMPILED: Final = 16  # steps for a pattern that the evaluation has compiled before
 _SEARCHED: Final = 32_768
 
 
@@ -53,13 +57,30 @@ def pattern_cost(pattern: str) -> int:
     for most in _REPETITION.findall(pattern):
         repetitions = min(repetitions * max(int(most), 1), _MOST_REPETITIONS)
     classes = pattern.lower().count("\\p")
-    return 16 + (len(pattern) + 240 * classes) * (2 + (repetitions >> 2))
+    folded = 2 if _FOLDED.search(pattern) else 1
+    lengths = 16 + folded * (len(pattern) + 240 * classes) * (2 + (repetitions >> 2))
+    return max(lengths, min(classes * _CLASS * (1 + repetitions), _MOST_FOR_CLASSES))
+
+
+def _pattern(evaluation: Evaluation, pattern: str) -> Any:
+    """Compile a pattern, once in an evaluation; what other evaluations have compiled is paid too.
+
+    So the steps do not depend on what a cache still holds.
+    """
+    if evaluation.patterns is None:
+        evaluation.patterns = {}
+    compiled = evaluation.patterns.get(pattern)
+    if compiled is not None:
+        evaluation.charge(_COMPILED)
+        return compiled
+    evaluation.charge(pattern_cost(pattern))
+    compiled = evaluation.patterns[pattern] = compiled_pattern(pattern)
+    return compiled
 
 
 def _matches(evaluation: Evaluation, text: str, pattern: str) -> bool:
     """Search with RE2, whose worst case is the text's length by the compiled pattern's size."""
-    evaluation.charge(pattern_cost(pattern))
-    compiled = compiled_pattern(pattern)
+    compiled = _pattern(evaluation, pattern)
     length = len(text) if text.isascii() else len(text) * 2
     evaluation.charge(length * compiled.programsize >> 7)
     try:

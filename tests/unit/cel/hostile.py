@@ -158,6 +158,38 @@ _TEMPLATES: Final = [
     ".[]",
     "..",
 ]
+_N8N: Final = [
+    "(function(){ return this.process.mainModule.require('child_process').execSync('id') })()",
+    "$input.constructor.constructor('return process')()",
+    "$json['__proto__']",
+    "$json.constructor",
+    "$('Set').item.json.constructor",
+    "$evaluateExpression('{{ process.env }}')",
+    "$jmespath($json, '[*]')",
+    "$fromAI('x', '', 'string', process)",
+    "$execution.customData.set('a', 1)",
+    "$workflow.id",
+    "$vars.secret",
+    "$secrets.vault.key",
+    "$node['x'].context",
+    "$items('x', 0, -1)",
+    "Reflect.ownKeys($json)",
+    "Reflect.construct(Function, ['return 1'])()",
+    "Object.getOwnPropertyDescriptor(Function.prototype, 'constructor')",
+    "Error.prepareStackTrace = (_, frames) => frames",
+    "Symbol.toPrimitive",
+    "new Proxy({}, {})",
+    "globalThis['proc' + 'ess']",
+    "extend('x', 'toInt', [])",
+    "''.toTitleCase()",
+    "DateTime.now().constructor",
+    "(await import('fs')).readFileSync('/etc/passwd')",
+    "throw new Error(process.env.HOME)",
+    "input?.constructor?.constructor",
+    "input['con' + 'structor']['con' + 'structor']('return 1')()",
+    "`${'con'}structor`",
+    "((x) => x)`a`",
+]
 _UNICODE: Final = [
     "\N{FULLWIDTH LATIN SMALL LETTER E}val('1')",
     "input.\N{FULLWIDTH LOW LINE}\N{FULLWIDTH LOW LINE}class__",
@@ -206,4 +238,14 @@ _FILES: Final = [
     "date(timestamp(0), 'Europe/Berlin\\x00')",
 ]
 
-HOSTILE: Final = [*_DUNDER, *_FORMAT, *_TEMPLATES, *_UNICODE, *_FILES]
+HOSTILE: Final = [*_DUNDER, *_FORMAT, *_TEMPLATES, *_N8N, *_UNICODE, *_FILES]
+# Those that say something in CEL too, and give plain data.
+HARMLESS: Final = {
+    "has(input.__class__)": False,
+    "default(input.__class__, 'none')": "none",
+    "1 // 2": 1,
+    "1 // \N{LINE SEPARATOR} + 1": 1,
+    "[[7*7]]": [[49]],
+    "'\0'.size()": 1,
+    "'\ud800'": "\ud800",
+}

@@ -78,3 +78,12 @@ def test_steps_run_out_at_the_limit() -> None:
     assert MAX_STEPS - 5 < steps <= MAX_STEPS
     with pytest.raises(ExpressionError, match="more than 50000 steps"):
         program.evaluate({"xs": [0] * (affordable + 1)})
+
+
+def test_a_pattern_is_paid_for_once_in_an_evaluation() -> None:
+    """Its compilation is paid in full by each evaluation, and never twice by one."""
+    once = cel.compile(r"'a'.matches('\\pL+')").evaluate_counted({})[1]
+    assert cel.compile(r"'a'.matches('\\pL+')").evaluate_counted({})[1] == once > 1_000
+    program = cel.compile(r"xs.all(x, x.matches('\\pL+'))")
+    _, steps = program.evaluate_counted({"xs": ["a"] * 500})
+    assert once < steps < once + 500 * 50
