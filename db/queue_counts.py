@@ -1,4 +1,4 @@
-"""How many runs of each definition are where: queued, delayed, running, waiting, failed."""
+"""What waits: runs of each definition by where they are, the outbox, and dead letters."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +7,9 @@ import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from db.base import now
-from db.run_table import WAITING_SQL
+from db.dead_letter_table import LetterKind
+from db.run_table import DUE_SQL, WAITING_SQL
+from schemas.run import MAX_EVENT_BYTES, MAX_EVENTS
 
 FAILED_WITHIN = timedelta(hours=24)
 _WHOLE = "(parent_path IS NULL OR parent_path NOT LIKE '%]')"
@@ -31,6 +33,22 @@ WHERE workspace = :workspace AND finished_at >= :since AND status IN ('failed', 
     AND {_WHOLE}
 GROUP BY 1
 """)  # noqa: S608 - constants of this module
+# An event for a run that has had its share waits for that run, not for Temporal.
+_OLDEST = sa.text(f"""
+SELECT workspace, extract(epoch FROM :now - min(since)) AS age FROM (
+    SELECT workspace, admitted_at AS since FROM runs WHERE {DUE_SQL.text}
+    UNION ALL
+    SELECT events.workspace, received_at FROM event_deliveries
+    JOIN events ON events.seq = event_seq
+    LEFT JOIN run_quotas ON run_quotas.run_id = event_deliveries.run_id
+    WHERE delivered_at IS NULL AND coalesce(run_quotas.events, 0) < {MAX_EVENTS}
+        AND coalesce(run_quotas.bytes, 0) < {MAX_EVENT_BYTES}
+) AS waiting
+GROUP BY workspace
+""")  # noqa: S608 - constants of this module
+_LETTERS = sa.text("""
+SELECT kind, count(*) FROM dead_letters WHERE workspace = :workspace AND state = 'open' GROUP BY 1
+""")
 
 
 @dataclass
@@ -71,3 +89,18 @@ async def queue_counts(session: AsyncSession, workspace: str) -> list[QueueCount
         name = row["definition"]
         found.setdefault(name, QueueCounts(name)).failed = row["failed"]
     return [found[name] for name in sorted(found)]
+
+
+async def outbox_ages(session: AsyncSession) -> dict[str, float]:
+    """Give for how many seconds the oldest start or event has waited to be handed to Temporal.
+
+    By workspace; one for which nothing waits is left out. The session must see all of them.
+    """
+    rows = await (await session.connection()).execute(_OLDEST, {"now": now()})
+    return {workspace: max(0.0, float(age)) for workspace, age in rows}
+
+
+async def open_letters(session: AsyncSession, workspace: str) -> dict[str, int]:
+    """Count the open dead letters of each kind; every kind is there."""
+    rows = await (await session.connection()).execute(_LETTERS, {"workspace": workspace})
+    return dict.fromkeys(map(str, LetterKind), 0) | {str(kind): count for kind, count in rows}

@@ -17,8 +17,14 @@ from api import queue_gauges
 from api.app import create_app
 from api.config import ApiConfig
 from db.base import now
+from db.dead_letter_table import DeadLetter, LetterKind, LetterState
 from db.engine import Database
+from db.event_tables import EventDelivery, StoredEvent
+from db.queue_counts import outbox_ages
+from db.run_quotas import RunQuota
+from db.run_table import Run
 from schemas.actions import Catalogue
+from schemas.run import MAX_EVENTS
 from tests.integration.api.conftest import API_KEY, client_of
 from tests.integration.db.analytics_rows import NAMES, generate, is_whole, store
 from workflows.gateway import Gateway
@@ -96,6 +102,14 @@ async def backlog_of(own: AsyncClient) -> dict[str, Any]:
     return {each["kind"]: each for each in answer.json()["backlog"]}
 
 
+async def samples_of(own: AsyncClient) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families((await own.get("/metrics")).text)
+        for sample in family.samples
+    }
+
+
 async def test_queues_equal_a_count_by_hand(
     own: AsyncClient,
     database: Database,
@@ -129,12 +143,7 @@ async def test_queues_equal_a_count_by_hand(
     found = await backlog_of(own)
     assert found["workflow"]["pollers"] == found["activity"]["tasks"] == 0
 
-    text = (await own.get("/metrics")).text
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = await samples_of(own)
     for name, counts in expected.items():
         for state, count in counts.items():
             assert samples["sojourn_queue_runs", name, state, workspace] == count
@@ -142,6 +151,83 @@ async def test_queues_equal_a_count_by_hand(
     assert samples["sojourn_task_queue_pollers", "workflow", queue] == 0
     for number in range(3):
         await client.get_workflow_handle(f"{queue}-{number}").terminate()
+
+
+def queued(workspace: str, **more: Any) -> Run:
+    """A run that was ordered an hour ago."""
+    given = {"definition": "d", "version": 1, "workflow_id": f"{workspace}/{uuid4().hex}"}
+    late = now() - timedelta(hours=1)
+    return Run(workspace=workspace, due_at=now(), created_at=late, **(given | more))
+
+
+async def test_the_outbox_is_as_old_as_what_waits_longest_for_temporal(
+    own: AsyncClient, database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_gauges, "PATIENCE", 15.0)
+    monkeypatch.setattr(queue_gauges, "KEPT", 0.0)
+    oldest = ("sojourn_outbox_oldest_seconds", workspace)
+    # These wait for a slot, or are handed over; they were ordered an hour ago.
+    began = queued(workspace, admitted_at=now() - timedelta(hours=1), temporal_run_id="there")
+    stuck = queued(workspace, admitted_at=now() - timedelta(seconds=90))
+    full = queued(workspace)
+    async with database.session() as session:
+        session.add_all([queued(workspace), began, full])
+    assert (await samples_of(own))[oldest] == 0
+
+    async with database.session() as session:
+        session.add(stuck)
+    assert 90 <= (await samples_of(own))[oldest] < 140
+
+    event = StoredEvent(
+        workspace=workspace, id="e", source="s", type="t", key="k", time=now(),
+        received_at=now() - timedelta(seconds=300),
+    )  # fmt: skip
+    async with database.session() as session:
+        session.add(event)
+        await session.flush()
+        # Whoever has taken it has not delivered it.
+        place = {"event_seq": event.seq, "workspace": workspace, "workflow_id": "x", "path": "p"}
+        late = EventDelivery(run_id=full.id, due_at=now() + timedelta(seconds=3), **place)
+        session.add(late)
+    assert 300 <= (await samples_of(own))[oldest] < 350
+    async with database.session() as session:
+        session.add(RunQuota(run_id=full.id, workspace=workspace, events=MAX_EVENTS))
+    assert 90 <= (await samples_of(own))[oldest] < 140
+    async with database.session() as session:
+        await session.delete(await session.get(RunQuota, full.id))
+        late = await session.get_one(EventDelivery, (late.event_seq, late.run_id))
+        late.delivered_at = now()
+    assert 90 <= (await samples_of(own))[oldest] < 140
+    async with database.session() as session:
+        (await session.get_one(Run, stuck.id)).temporal_run_id = "there"
+    assert (await samples_of(own))[oldest] == 0
+    async with database.session() as session:
+        assert workspace not in await outbox_ages(session)
+
+
+async def test_open_dead_letters_are_counted_by_kind(
+    own: AsyncClient, database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_gauges, "PATIENCE", 15.0)
+    states = [(LetterKind.RUN, LetterState.OPEN)] * 3 + [(LetterKind.SEND, LetterState.OPEN)]
+    states += [(LetterKind.SEND, state) for state in LetterState if state != LetterState.OPEN]
+    async with database.session() as session:
+        for kind, state in states:
+            given: dict[str, Any] = {"definition": "d", "code": "C", "message": "m"}
+            identity = uuid4().hex
+            session.add(
+                DeadLetter(
+                    workspace=workspace,
+                    kind=kind,
+                    state=state,
+                    subject_id=identity,
+                    fingerprint="f",
+                    **given,
+                )
+            )
+    samples = await samples_of(own)
+    found = {kind: samples["sojourn_dead_letters", kind, workspace] for kind in LetterKind}
+    assert found == {"run": 3, "send": 1, "delivery": 0, "blocked": 0}
 
 
 async def test_gauges_are_kept_for_some_seconds(own: AsyncClient, database: Database) -> None:
