@@ -33,6 +33,22 @@ class Ended:
         return {path: step.status.value for path, step in self.state.steps.items()}
 
 
+def start_of(
+    catalogue: Catalogue, text: str, given: dict[str, Any] | None = None, **more: Any
+) -> RunStart:
+    """Check a definition and make a start of it."""
+    return RunStart(
+        run_id=str(uuid.uuid4()),
+        workspace="default",
+        definition=load_definition(text, catalogue),
+        version=1,
+        input=given or {},
+        timeouts=action_timeouts(catalogue),
+        revision=REVISION,
+        **more,
+    )
+
+
 @dataclass(frozen=True)
 class Runner:
     """Starts definitions on one server and task queue."""
@@ -43,16 +59,7 @@ class Runner:
 
     def start_of(self, text: str, given: dict[str, Any] | None = None, **more: Any) -> RunStart:
         """Check a definition and make a start of it."""
-        return RunStart(
-            run_id=str(uuid.uuid4()),
-            workspace="default",
-            definition=load_definition(text, self.catalogue),
-            version=1,
-            input=given or {},
-            timeouts=action_timeouts(self.catalogue),
-            revision=REVISION,
-            **more,
-        )
+        return start_of(self.catalogue, text, given, **more)
 
     async def start(self, start: RunStart) -> WorkflowHandle[Any, Any]:
         """Start a run as the gateway does, without its deadline."""

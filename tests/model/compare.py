@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.model.cases import Case
-from tests.model.player import Played
+from tests.model.puppets import Played
 from tests.model.story import Raw, Story, Told
 from tests.model.units import HOUR
 

@@ -7,9 +7,8 @@ that it happens at its virtual time exactly.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -25,20 +24,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.registry import Registry
-from activities.services import Services
 from dev.temporal import find_program
-from schemas.run import Event, RunStart, RunState
 from tests.kit.probes import registry
 from tests.kit.running import Runner, state_of
 from tests.model.cases import Case
+from tests.model.puppets import Played, Puppet, Puppets
 from tests.model.story import Act
 from workflows.setup import DATA_CONVERTER, prepare_namespace
 from workflows.worker_options import build_worker
 
-_QUEUE, _PUPPETEERS = "model", "model-puppeteers"
-# Activities that the player answers itself.
-_OWN = ("record", "subscribe")
+_QUEUE, _PUPPETEERS, _PULLS = "model", "model-puppeteers", "pull-"
 # Of real time, for a run that hangs.
 _DEADLINE = 60
 
@@ -60,64 +55,22 @@ class Puppeteer:
             )
 
 
-@dataclass
-class _Puppet:
-    start: RunStart
-    acts: list[Act]
-    handle: WorkflowHandle[Any, Any] | None = None
-    # The store of events: those that came, and what the run asked for.
-    events: list[Event] = field(default_factory=list)
-    topics: set[tuple[str, str]] = field(default_factory=set)
-
-
-@dataclass
-class Played:
-    """How a run went: its final state, and every step's record, also of iterations long past."""
-
-    state: RunState
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    status: str = ""
-
-
 class Player:
     """Plays cases on one server."""
 
     def __init__(self, client: Client) -> None:
         """Play through a client that does not touch the server's time."""
         self._client = client
-        self._puppets: dict[str, _Puppet] = {}
-        self._projections: dict[str, list[dict[str, Any]]] = {}
-        self._registry = registry()
-        self.runner = Runner(client, _QUEUE, self._registry)
-
-    def activities(self) -> Sequence[Callable[..., Any]]:
-        """Give what the interpreter calls: the probe, verdicts, and a projection kept here."""
-
-        @activity.defn(name="record")
-        async def record(projection: dict[str, Any]) -> None:
-            self._projections.setdefault(projection["run_id"], []).append(projection)
-
-        @activity.defn(name="subscribe")
-        async def subscribe(request: dict[str, Any]) -> list[dict[str, Any]]:
-            puppet = self._puppets[f"pull-{request['run_id']}"]
-            topic = (request["type"], request["key"])
-            puppet.topics.add(topic)
-            return [
-                event.model_dump(mode="json")
-                for event in puppet.events
-                if (event.type, event.key) == topic and (event.seq or 0) > request["after"]
-            ]
-
-        services = Services()
-        probe = Registry([self._registry.get("probe")]).activities(services)
-        return [*(one for one in probe if _name(one) not in _OWN), record, subscribe]
+        known = registry()
+        self.puppets = Puppets(known)
+        self.runner = Runner(client, _QUEUE, known)
 
     @activity.defn(name="pull")
     async def pull(self, number: int) -> None:
         """Do one act."""
         workflow_id = activity.info().workflow_id
         assert workflow_id is not None, "a workflow pulls"
-        puppet = self._puppets[workflow_id]
+        puppet = self.puppets.of(workflow_id.removeprefix(_PULLS))
         if number == 0:
             puppet.handle = await self.runner.start(puppet.start)
             return
@@ -138,9 +91,9 @@ class Player:
             json.dumps(case.definition), case.given, history_limit=case.history_limit
         )
         acts = [act for act in case.acts if act.at <= until]
-        puppet = _Puppet(start, acts)
-        name = f"pull-{start.run_id}"
-        self._puppets[name] = puppet
+        puppet = Puppet(start, acts)
+        name = f"{_PULLS}{start.run_id}"
+        self.puppets.add(puppet)
         times = [0.0, *(act.at for act in acts)]
         async with asyncio.timeout(_DEADLINE):
             strings = await self._client.start_workflow(
@@ -151,31 +104,16 @@ class Player:
             with suppress(WorkflowFailureError):  # the state tells how it ended
                 await puppet.handle.result()
             state = await state_of(puppet.handle)
-        return self._played(start.run_id, state)
-
-    def _played(self, run_id: str, state: RunState) -> Played:
-        played = Played(state)
-        for projection in sorted(self._projections.pop(run_id), key=lambda one: one["seq"]):
-            played.status = projection["status"]
-            for record in projection.get("steps", ()):
-                played.records[record["path"]] = record
-        return played
+        return self.puppets.played(start.run_id, state)
 
 
-def _name(function: Any) -> str:
-    return activity._Definition.must_from_callable(function).name or ""
-
-
-async def _act(puppet: _Puppet, handle: WorkflowHandle[Any, Any], act: Act) -> None:
+async def _act(puppet: Puppet, handle: WorkflowHandle[Any, Any], act: Act) -> None:
     match act.kind:
         case "decide" | "respond":
             await handle.execute_update(act.kind, {"path": act.name, **act.data})
         case "event":
             # As the API does it: stored first, then told to who has asked.
-            seq = len(puppet.events) + 1
-            event = Event(id=f"e{seq}", source="model", type=act.name, seq=seq, **act.data)
-            puppet.events.append(event)
-            if (event.type, event.key) in puppet.topics:
+            if (event := puppet.event(act)) is not None:
                 await handle.signal("sojourn.event", event)
         case "cancel":
             await handle.cancel()
@@ -198,7 +136,9 @@ async def playing(*, sandboxed: bool = False) -> AsyncIterator[Player]:
         target = environment.client.service_client.config.target_host
         client = await Client.connect(target, data_converter=DATA_CONVERTER)
         player = Player(client)
-        runs = build_worker(client, player.activities(), task_queue=_QUEUE, sandboxed=sandboxed)
+        runs = build_worker(
+            client, player.puppets.activities(), task_queue=_QUEUE, sandboxed=sandboxed
+        )
         strings = Worker(
             client, task_queue=_PUPPETEERS, workflows=[Puppeteer], activities=[player.pull]
         )

@@ -119,7 +119,7 @@ class Stage:
         found.played += 1
         if wrong := differences(case, story, played):
             _log.warning("seed %d disagrees: %s", seed, "; ".join(wrong))
-            if _open(case):
+            if is_open(case):
                 found.open.append(seed)
                 _log.warning("seed %d: the order of simultaneous things decides", seed)
             else:
@@ -144,7 +144,8 @@ class Stage:
             await over.wait()
 
 
-def _open(case: Case) -> bool:
+def is_open(case: Case) -> bool:
+    """Whether the language leaves the course of a case open after all: more orders may show it."""
     try:
         case.tell(MANY_ORDERS)
     except Untestable:
