@@ -66,7 +66,7 @@ async def mortal_api(stand: Stand, armed: Path) -> AsyncIterator[list[int]]:
 async def insist(stand: Stand, name: str, n: int, key: str | None) -> str:
     """Start a run as a client does that tries again until it is told that it is there."""
     headers = {} if key is None else {"Idempotency-Key": key}
-    end = time.monotonic() + 30
+    end = time.monotonic() + 180
     async with stand.api() as api:
         while True:
             answer: Response | None = None
