@@ -3,14 +3,15 @@
 Source: the protocol's revision 2025-06-18, "Transports: Streamable HTTP" and "Lifecycle".
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
 
-from activities._answers import is_transient, retry_after
-from activities._client import GuardedClient
+from activities._answers import is_transient, may_have_acted, retry_after
+from activities._client import BEGUN, GuardedClient
 from activities._reading import read_body
 from activities.errors import ActionError
 from schemas.errors import ErrorCode
@@ -21,6 +22,10 @@ _SESSION = "mcp-session-id"
 # An event stream may bring notifications beside the answer.
 _MAX_STREAM = 8 * MAX_OUTPUT_BYTES
 _BAD_PARAMS = -32602
+# JSON-RPC 2.0, 5.1: it could not be read, is no request, or of no known method; so, too, the above.
+_NOT_DONE = frozenset({-32700, -32600, -32601, _BAD_PARAMS})
+# Seconds for the farewell: the answer is there already.
+_FAREWELL = 2.0
 
 
 class Session:
@@ -34,12 +39,18 @@ class Session:
         self._url = url
         self._timeout = timeout
         self._count = 0
+        self._latest: httpx2.Request | None = None
         self._headers = {
             **{name.lower(): text for name, text in headers.items()},
             "accept": "application/json, text/event-stream",
             "content-type": "application/json",
             "accept-encoding": "identity",
         }
+
+    @property
+    def begun(self) -> bool:
+        """Whether the server may have seen something of the latest request."""
+        return self._latest is not None and self._latest.extensions.get(BEGUN, False)
 
     async def __aenter__(self) -> "Session":
         """Initialise; raises ActionError."""
@@ -66,16 +77,17 @@ class Session:
             "DELETE", self._url, headers=self._headers, timeout=self._timeout
         )
         try:
-            response = await self._client.exchange(request)
-        except (httpx2.HTTPError, ActionError):
+            async with asyncio.timeout(_FAREWELL):
+                await (await self._client.exchange(request)).aclose()
+        except (httpx2.HTTPError, ActionError, TimeoutError):
             return
-        await response.aclose()
 
     async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send a request and give its result.
 
         Raises ActionError: HTTP_ERROR for the connection and for what is no answer, INVALID_INPUT
-        and STEP_FAILED (both final) for the server's own refusals.
+        and STEP_FAILED (both final) for the server's own refusals. It is not `in_doubt` where the
+        answer tells that nothing was done.
         """
         self._count += 1
         sent = {"jsonrpc": "2.0", "id": self._count, "method": method, "params": params}
@@ -92,6 +104,7 @@ class Session:
         request = self._client.build_request(
             "POST", self._url, headers=self._headers, json=message, timeout=self._timeout
         )
+        self._latest = request
         response = await self._client.exchange(request)
         status = response.status_code
         if 200 <= status < 300:
@@ -105,6 +118,7 @@ class Session:
             retryable=transient,
             retry_after=retry_after(response.headers) if transient else None,
             details={"status": status, "body": body.excerpt(response)},
+            in_doubt=None if may_have_acted(status) else False,
         )
 
     async def _answer(self, response: httpx2.Response) -> dict[str, Any]:
@@ -115,7 +129,7 @@ class Session:
                 found = _parsed(data)
                 if found.get("id") == self._count and "method" not in found:
                     return found
-            raise _no_answer("the stream ended without an answer")
+            raise _no_answer("the stream ended without an answer", retryable=True)
         if kind != "application/json":
             raise _no_answer(f"the answer has the content type {kind[:60]!r}")
         body = await read_body(response)
@@ -163,6 +177,7 @@ def _result(method: str, answer: dict[str, Any]) -> dict[str, Any]:
             code=ErrorCode.INVALID_INPUT if bad else ErrorCode.STEP_FAILED,
             retryable=False,
             details={"rpc_code": fault.get("code")},
+            in_doubt=False if fault.get("code") in _NOT_DONE else None,
         )
     result = answer.get("result")
     if not isinstance(result, dict):
@@ -170,7 +185,9 @@ def _result(method: str, answer: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _no_answer(why: str) -> ActionError:
+def _no_answer(why: str, *, retryable: bool = False) -> ActionError:
     return ActionError(
-        f"the MCP server gave no usable answer: {why}", code=ErrorCode.HTTP_ERROR, retryable=False
+        f"the MCP server gave no usable answer: {why}",
+        code=ErrorCode.HTTP_ERROR,
+        retryable=retryable,
     )

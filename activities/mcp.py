@@ -1,8 +1,9 @@
 """The actions `mcp` and `mcp_tools`: a call of a tool of an MCP server, and which it has."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import httpx2
@@ -15,7 +16,7 @@ from activities.errors import ActionError
 from activities.http_auth import authorised
 from activities.registry import action
 from schemas.connections import CONNECTION_NAME
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, SojournError
 
 MAX_TOOLS = 200
 ToolName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -45,6 +46,12 @@ class McpParams(McpServerParams):
 
     tool: ToolName = Field(description="the tool's name")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the tool's arguments")
+    idempotent: bool | None = Field(
+        default=None,
+        description="a call that is made twice does no more than one: it is then tried again after"
+        " any lost answer; without it the server is asked for its `readOnlyHint` and"
+        " `idempotentHint` of the tool",
+    )
 
 
 class McpResult(BaseModel):
@@ -79,17 +86,53 @@ class McpToolsResult(BaseModel):
     tools: list[McpTool]
 
 
-@action("mcp", cancellable=True)
+@dataclass
+class _Course:
+    """How far an attempt has come: whether the tool was `asked`, and may be asked twice."""
+
+    session: Session | None = None
+    asked: bool = False
+    repeatable: bool = False
+
+    def judge(self, error: SojournError) -> None:
+        """Say of an error whether the tool may have run, and if so, whether it may run again."""
+        begun = self.session is not None and self.session.begun
+        if error.in_doubt is None or not self.asked:
+            error.in_doubt = self.asked and begun
+        if not (isinstance(error, ActionError) and error.in_doubt and error.retryable):
+            return
+        if not self.repeatable:
+            error.retryable = False
+            error.retry_after = None
+            error.hint = (
+                "the tool may have done its work; where a second call does no harm,"
+                " 'idempotent: true' has it tried again"
+            )
+            error.details = {**(error.details or {}), "in_doubt": True}
+
+
+@action("mcp", cancellable=True, ledger="common")
 async def mcp(params: McpParams, context: ActionContext) -> McpResult:
     """Call a tool of an MCP server over streamable HTTP.
 
     Each attempt is a session of its own, and calls anew. Raises STEP_FAILED (final) where the tool
     says that it failed, INVALID_INPUT for arguments that the server refuses, HTTP_ERROR as `http`
-    does, FORBIDDEN for a target that is not public, LIMIT_EXCEEDED, STEP_TIMEOUT.
+    does for POST (a call whose answer was lost is tried again only where the tool is idempotent),
+    FORBIDDEN for a target that is not public, LIMIT_EXCEEDED, STEP_TIMEOUT.
     """
-    async with _session(params, context) as session:
-        given = {"name": params.tool, "arguments": params.arguments}
-        result = await session.request("tools/call", given)
+    course = _Course()
+    result: dict[str, Any] | None = None
+    try:
+        async with _session(params, context, course) as session:
+            course.repeatable = await _repeatable(params, context, session)
+            course.asked = True
+            given = {"name": params.tool, "arguments": params.arguments}
+            result = await session.request("tools/call", given)
+    except SojournError as error:
+        # What breaks after the answer, at the session's end, is no matter.
+        if result is None:
+            course.judge(error)
+            raise
     content = [part for part in result.get("content") or [] if isinstance(part, dict)]
     text = "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
     if result.get("isError"):
@@ -97,6 +140,7 @@ async def mcp(params: McpParams, context: ActionContext) -> McpResult:
             f"the tool {params.tool!r} failed: {text[:500]}",
             retryable=False,
             details={"text": text[:2000]},
+            in_doubt=False,
         )
     return McpResult(text=text, structured=result.get("structuredContent"), content=content)
 
@@ -109,21 +153,10 @@ async def mcp_tools(params: McpToolsParams, context: ActionContext) -> McpToolsR
     with more than 200, else as `mcp`.
     """
     found: dict[str, McpTool] = {}
-    cursor: str | None = None
-    async with _session(params, context) as session:
-        while True:
-            given = {} if cursor is None else {"cursor": cursor}
-            page = await session.request("tools/list", given)
-            found |= {tool.name: tool for tool in map(_tool, page.get("tools") or [])}
-            cursor = page.get("nextCursor")
-            if len(found) > MAX_TOOLS:
-                raise ActionError(
-                    f"the MCP server has more than {MAX_TOOLS} tools",
-                    code=ErrorCode.LIMIT_EXCEEDED,
-                    retryable=False,
-                )
-            if not isinstance(cursor, str) or not page.get("tools"):
-                break
+    async with _session(params, context, _Course()) as session:
+        async for told in _listed(session):
+            tool = _tool(told)
+            found[tool.name] = tool
     if params.tools == "all":
         return McpToolsResult(tools=list(found.values()))
     missing = [name for name in params.tools if name not in found]
@@ -135,6 +168,51 @@ async def mcp_tools(params: McpToolsParams, context: ActionContext) -> McpToolsR
             hint=f"it has {', '.join(sorted(found))[:500]}",
         )
     return McpToolsResult(tools=[found[name] for name in params.tools])
+
+
+async def _listed(session: Session) -> AsyncGenerator[Any]:
+    """Give what a server says of each of its tools, page by page; LIMIT_EXCEEDED above 200."""
+    cursor: str | None = None
+    count = 0
+    while True:
+        page = await session.request("tools/list", {} if cursor is None else {"cursor": cursor})
+        told = page.get("tools")
+        if not isinstance(told, list) or not told:
+            return
+        count += len(told)
+        if count > MAX_TOOLS:
+            raise ActionError(
+                f"the MCP server has more than {MAX_TOOLS} tools",
+                code=ErrorCode.LIMIT_EXCEEDED,
+                retryable=False,
+            )
+        for one in told:
+            yield one
+        cursor = page.get("nextCursor")
+        if not isinstance(cursor, str):
+            return
+
+
+async def _repeatable(params: McpParams, context: ActionContext, session: Session) -> bool:
+    """Tell whether the tool may be called twice: as the step says, else as its server does.
+
+    Asked before the call, because a server that has lost an answer may give no other one either.
+    """
+    if params.idempotent is not None or context.step.once:
+        return params.idempotent is True
+    try:
+        async with aclosing(_listed(session)) as listed:
+            async for told in listed:
+                if isinstance(told, dict) and told.get("name") == params.tool:
+                    hints = told.get("annotations")
+                    return isinstance(hints, dict) and (
+                        hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
+                    )
+    except ActionError as error:
+        # A server that says nothing of its tools; one that is away ends the attempt here.
+        if error.retryable:
+            raise
+    return False
 
 
 def _tool(told: Any) -> McpTool:
@@ -153,7 +231,9 @@ def _tool(told: Any) -> McpTool:
 
 
 @asynccontextmanager
-async def _session(params: McpServerParams, context: ActionContext) -> AsyncIterator[Session]:
+async def _session(
+    params: McpServerParams, context: ActionContext, course: _Course
+) -> AsyncIterator[Session]:
     """Open a session for one attempt, within its time; the transport's errors become ours."""
     try:
         async with asyncio.timeout(context.budget):
@@ -166,7 +246,9 @@ async def _session(params: McpServerParams, context: ActionContext) -> AsyncIter
                 raise ActionError(
                     f"the url is wrong: {error}", code=ErrorCode.INVALID_INPUT, retryable=False
                 ) from error
-            async with Session(context.services.http, url, headers, context.budget) as session:
+            session = Session(context.services.http, url, headers, context.budget)
+            course.session = session
+            async with session:
                 yield session
     except TimeoutError as error:
         raise ActionError(

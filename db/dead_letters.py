@@ -182,7 +182,7 @@ async def add(session: AsyncSession, letter: DeadLetter, *, again: bool = False)
     if not again:
         await session.exec(inserting.on_conflict_do_nothing(index_elements=known))
         return
-    changed = {
+    changed: dict[str, Any] = {
         name: inserting.excluded[name]
         for name in (
             "version",

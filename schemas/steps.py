@@ -97,7 +97,7 @@ class ActionStep(StepBase):
     delivery: Literal["at_least_once", "at_most_once"] = Field(
         default="at_least_once",
         description="what becomes of an effect in doubt: tried again, or parked until an operator "
-        "decides; for email, webhook, and http with an unsafe method",
+        "decides; for email, webhook, mcp, and http with an unsafe method",
     )
 
     @property

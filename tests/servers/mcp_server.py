@@ -15,6 +15,8 @@ _NUMBERS = {
 }
 TOOLS: list[dict[str, Any]] = [
     {"name": "add", "description": "Add two numbers.", "inputSchema": _NUMBERS},
+    {"name": "look", "inputSchema": _NUMBERS, "annotations": {"readOnlyHint": True}},
+    {"name": "put", "inputSchema": _NUMBERS, "annotations": {"idempotentHint": True}},
     {"name": "fail", "title": "Fails", "inputSchema": {"type": "object"}},
     {"name": "strict", "inputSchema": {"type": "object"}},
 ]
@@ -22,15 +24,19 @@ TOOLS: list[dict[str, Any]] = [
 
 @dataclass
 class McpServer(WireAnswers):
-    """A server with the tools `add`, `fail` and `strict`; use it as `async with`.
+    """A server with the tools `add`, `look`, `put` (alike), `fail` and `strict`.
 
     `tools/list` gives one tool a page. `stream` answers with server-sent events that never end;
-    `status` other than 200 refuses.
+    `status` other than 200 refuses. Of the methods in `lose` the answer is lost after the work is
+    done: "drop" and "end" (of a stream) break the connection, "hang" says nothing, a number is a
+    status. `done` counts calls of tools that took effect. Use it as `async with`.
     """
 
     stream: bool = False
     status: int = 200
     seen: list[str] = field(default_factory=list)
+    lose: dict[str, str | int] = field(default_factory=dict)
+    done: int = 0
 
     @property
     def url(self) -> str:
@@ -40,7 +46,10 @@ class McpServer(WireAnswers):
     async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         if request.method == "DELETE":
             self.seen.append("DELETE")
-            respond(writer, 204)
+            if "DELETE" in self.lose:
+                await _lost(self.lose["DELETE"], writer)
+            else:
+                respond(writer, 204)
             return
         message = json.loads(request.body)
         method = message["method"]
@@ -52,6 +61,12 @@ class McpServer(WireAnswers):
         )
         if self.status != 200 or not known or "text/event-stream" not in accepted:
             respond(writer, self.status if self.status != 200 else 400, b"refused")
+            return
+        if method == "tools/call":
+            self.done += 1
+        lost = self.lose.get(method)
+        if lost is not None:
+            await _lost(lost, writer)
             return
         if "id" not in message:
             respond(writer, 202)
@@ -77,6 +92,20 @@ class McpServer(WireAnswers):
         await asyncio.Event().wait()
 
 
+async def _lost(how: str | int, writer: asyncio.StreamWriter) -> None:
+    if isinstance(how, int):
+        respond(writer, how, b"lost")
+    elif how == "hang":
+        await asyncio.Event().wait()
+    else:
+        if how == "end":
+            head = (
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+            )
+            writer.write(head)
+        writer.close()
+
+
 def _outcome(message: dict[str, Any]) -> dict[str, Any]:
     if message["method"] == "initialize":
         return {
@@ -91,7 +120,7 @@ def _outcome(message: dict[str, Any]) -> dict[str, Any]:
         more = {"nextCursor": str(place + 1)} if place + 1 < len(TOOLS) else {}
         return {"result": {"tools": [TOOLS[place]], **more}}
     given = message["params"]
-    if given["name"] == "add":
+    if given["name"] in ("add", "look", "put"):
         total = given["arguments"]["a"] + given["arguments"]["b"]
         text = {"type": "text", "text": str(total)}
         return {"result": {"content": [text], "structuredContent": {"total": total}}}
