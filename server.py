@@ -18,6 +18,7 @@ from api.bulk_jobs import BulkDesk, run_bulk_jobs
 from api.config import ApiConfig
 from api.fetching import fetcher
 from api.outbox import run_outbox
+from api.queue_gauges import QueueGauges
 from api.reconciler import run_reconciler
 from api.rolling import run_rolling
 from api.schedules import run_scheduler
@@ -29,7 +30,7 @@ from process import QuietServer, SchemaWatch, main_of, stop_on_signals
 from schemas.actions import ParameterCheck, ParameterFault
 from settings import Settings, SettingsError
 from settings_ai import reveal
-from telemetry import MeteredGateway, MeteringMiddleware, Telemetry
+from telemetry import MeteredGateway, MeteringMiddleware, Otlp, Telemetry
 from testing.server import NoServerError
 from testing.simulator import Simulator
 
@@ -154,23 +155,31 @@ async def serve(settings: Settings) -> None:
     """Run the API process until it is told to stop."""
     stop = asyncio.Event()
     stop_on_signals(stop)
-    telemetry = Telemetry()
+    otlp = Otlp(settings, "api")
+    telemetry = Telemetry(otlp.tracer)
     database = settings.database()
     watch = SchemaWatch(database, stop)
     await watch.begin()
     # Lazily, so that the API boots without Temporal.
-    client = await settings.connect(lazy=True, runtime=telemetry.runtime)
-    server = build_server(
-        settings, build_app(settings, database=database, client=client, telemetry=telemetry)
+    client = await settings.connect(
+        lazy=True, runtime=telemetry.runtime, interceptors=otlp.interceptors
     )
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    server.should_exit = True
+    app = build_app(settings, database=database, client=client, telemetry=telemetry)
+    server = build_server(settings, app)
+
+    async def page() -> bytes:
+        gauges: QueueGauges = app.state.queue_gauges
+        return b"".join(await asyncio.gather(asyncio.to_thread(telemetry.render), gauges.render()))
+
     try:
-        await serving
-        await watch.end()
+        async with otlp.pushing(page):
+            serving = asyncio.create_task(server.serve())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            server.should_exit = True
+            await serving
+            await watch.end()
     finally:
         await database.close()
 

@@ -1,12 +1,13 @@
 """Settings of every process, from the environment and from an `.env` file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from temporalio.client import Client, TLSConfig
+from temporalio.client import Client, Interceptor, TLSConfig
 from temporalio.runtime import Runtime
 
 from activities.functions import Functions
@@ -38,7 +39,8 @@ class SettingsError(Exception):
 class Settings(AiSettings, TrustSettings, BaseSettings):
     """What the worker, the API and the CLI are told by their environment.
 
-    Every variable has the prefix `SOJOURN_`, except `DATABASE_URL`, `TEMPORAL_*` and `SMTP_URL`.
+    Every variable has the prefix `SOJOURN_`, except `DATABASE_URL`, `TEMPORAL_*`, `SMTP_URL` and
+    `OTEL_*`.
     Times are in seconds. Secrets never appear in a representation of this object.
     """
 
@@ -115,6 +117,20 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
     shutdown_grace: float = Field(default=20.0, ge=0)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+    # OpenTelemetry's own names; the exporters read the rest of them from the environment.
+    otel_exporter_otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#]+$",
+        validation_alias=_plain("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        default=None, validation_alias=_plain("OTEL_EXPORTER_OTLP_HEADERS")
+    )
+    # Milliseconds.
+    otel_metric_export_interval: int = Field(
+        default=60_000, ge=100, validation_alias=_plain("OTEL_METRIC_EXPORT_INTERVAL")
+    )
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -226,7 +242,13 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
             max_queued_starts=self.max_queued_starts,
         )
 
-    async def connect(self, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+    async def connect(
+        self,
+        *,
+        lazy: bool = False,
+        runtime: Runtime | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> Client:
         """Connect to Temporal, or with `lazy` at the first call; raises RuntimeError."""
         return await connect(
             self.temporal_address,
@@ -236,6 +258,7 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
             lazy=lazy,
             runtime=runtime,
             codec=self.payload_codec,
+            interceptors=interceptors,
         )
 
     def services(self, database: Database) -> Services:

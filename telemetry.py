@@ -1,26 +1,30 @@
-"""Logs and metrics of a process: structlog behind the standard library, OpenTelemetry meters.
+"""Logs, metrics and traces of a process: structlog behind the standard library, OpenTelemetry.
 
 Packages log with structlog or `logging` and count with `opentelemetry.metrics`; what becomes of it
 is decided here. Temporal's core keeps its own metrics and serves them on a loopback port: reading
 them there costs nothing per update, which draining its buffer into Python would.
 """
 
+import asyncio
 import functools
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from temporalio.client import Interceptor
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -32,12 +36,19 @@ from temporalio.runtime import (
 from activities.masking import mask_log
 from schemas.run import RunStart, RunState
 from settings import Settings
+from settings_ai import reveal
 from workflows.gateway import Gateway
+
+if TYPE_CHECKING:
+    from activities import _otlp
 
 _LOOPBACK = "127.0.0.1"
 _PORT_TRIES = 20
 # Seconds: HTTP requests of an API whose slowest promise is 2 s.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+# What monitoring asks all the time.
+_UNTRACED = frozenset(("/healthz", "/readyz", "/metrics"))
+_INCOMING = TraceContextTextMapPropagator()
 
 
 def _drop_colours(
@@ -45,6 +56,15 @@ def _drop_colours(
 ) -> MutableMapping[str, Any]:
     # uvicorn's copy of its message with escape codes.
     event.pop("color_message", None)
+    return event
+
+
+def _add_trace(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
     return event
 
 
@@ -75,6 +95,7 @@ def configure_logging(settings: Settings) -> None:
                 _drop_colours,
                 mask_log,
                 settings.masking,
+                _add_trace,
                 last,
             ],
         )
@@ -121,8 +142,12 @@ def _meter() -> metrics.Meter:
 class Telemetry:
     """The metrics of one process: Temporal's runtime, and the text that `/metrics` answers with."""
 
-    def __init__(self) -> None:
-        """Start Temporal's runtime; raises RuntimeError if no loopback port can be had."""
+    def __init__(self, tracer: trace.Tracer | None = None) -> None:
+        """Start Temporal's runtime; raises RuntimeError if no loopback port can be had.
+
+        With a `tracer` each request makes a span.
+        """
+        self.tracer = tracer
         meter = _meter()
         self.runs_started = meter.create_counter(
             "sojourn.runs.started", description="Runs handed to Temporal by this process."
@@ -194,12 +219,16 @@ class MeteredGateway(Gateway):
 
 
 class MeteringMiddleware:
-    """Measures each request by method, route template and status; a template never holds an id."""
+    """Measures each request by method, route template and status; a template never holds an id.
+
+    Where requests are traced, each is a span in the trace of the caller's `traceparent`.
+    """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         """Wrap `app`."""
         self.app = app
         self._duration = telemetry.request_duration
+        self._tracer = telemetry.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -215,9 +244,69 @@ class MeteringMiddleware:
                 status = message["status"]
             await send(message)
 
+        with self._span(scope) as span:
+            try:
+                await self.app(scope, receive, watched)
+            finally:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                labels = {"method": scope["method"], "route": route, "status": str(status)}
+                self._duration.record(perf_counter() - started, labels)
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attribute("http.request.method", scope["method"])
+                span.set_attribute("http.route", route)
+                span.set_attribute("http.response.status_code", status)
+                if status >= 500:
+                    span.set_status(trace.StatusCode.ERROR)
+
+    def _span(self, scope: Scope) -> AbstractContextManager[trace.Span]:
+        if self._tracer is None or scope["path"] in _UNTRACED:
+            return nullcontext(trace.INVALID_SPAN)
+        headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
+        return self._tracer.start_as_current_span(
+            scope["method"], context=_INCOMING.extract(headers), kind=trace.SpanKind.SERVER
+        )
+
+
+class Otlp:
+    """What a process pushes over OTLP/HTTP, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where to.
+
+    Without it nothing is imported, started or sent.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Build what pushes for the process `sojourn-{name}`; nothing is sent yet."""
+        self._push: _otlp.Push | None = None
+        if settings.otel_exporter_otlp_endpoint is not None:
+            from activities._otlp import Push
+
+            self._push = Push(
+                settings.otel_exporter_otlp_endpoint,
+                reveal(settings.otel_exporter_otlp_headers) or "",
+                f"sojourn-{name}",
+                every=settings.otel_metric_export_interval / 1000,
+            )
+
+    @property
+    def tracer(self) -> trace.Tracer | None:
+        """What makes spans; None where nothing is pushed."""
+        return None if self._push is None else self._push.tracer
+
+    @property
+    def interceptors(self) -> list[Interceptor]:
+        """What carries traces through Temporal: from its client to runs and their actions."""
+        return [] if self._push is None else [self._push.interceptor]
+
+    @asynccontextmanager
+    async def pushing(self, page: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
+        """Push the Prometheus text of `page` and all spans while the block runs, and at its end."""
+        if self._push is None:
+            yield
+            return
+        running = asyncio.create_task(self._push.run(page))
         try:
-            await self.app(scope, receive, watched)
+            yield
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            labels = {"method": scope["method"], "route": route, "status": str(status)}
-            self._duration.record(perf_counter() - started, labels)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await self._push.close(page)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 import uvicorn
+from opentelemetry.trace import NoOpTracer, Tracer
+from prometheus_client import generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,7 +25,7 @@ from db.engine import Database
 from process import QuietServer, SchemaWatch, main_of, stop_on_signals
 from schemas.errors import SojournError
 from settings import Settings
-from telemetry import Telemetry
+from telemetry import Otlp, Telemetry
 from workflows.worker_options import build_worker
 
 _log = logging.getLogger("sojourn.worker")
@@ -33,11 +35,11 @@ _RETRY = 2.0
 _STUCK = 10.0
 
 
-async def connect_when_there(settings: Settings, telemetry: Telemetry) -> Client:
+async def connect_when_there(settings: Settings, telemetry: Telemetry, otlp: Otlp) -> Client:
     """Connect to Temporal, trying again until it answers."""
     while True:
         try:
-            return await settings.connect(runtime=telemetry.runtime)
+            return await settings.connect(runtime=telemetry.runtime, interceptors=otlp.interceptors)
         except (RuntimeError, RPCError) as error:
             _log.warning("no Temporal at %s yet: %s", settings.temporal_address, error)
             await asyncio.sleep(_RETRY)
@@ -113,8 +115,9 @@ async def serve(settings: Settings) -> None:
     """Run the worker process: the worker, and its metrics where a port is set."""
     stop = asyncio.Event()
     stop_on_signals(stop)
+    otlp = Otlp(settings, "worker")
     telemetry = Telemetry()
-    connecting = asyncio.create_task(connect_when_there(settings, telemetry))
+    connecting = asyncio.create_task(connect_when_there(settings, telemetry, otlp))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -131,8 +134,9 @@ async def serve(settings: Settings) -> None:
         server = _metrics_server(settings, telemetry, client)
         pages = asyncio.create_task(server.serve())
     try:
-        await work(settings, client, database, stop)
-        await watch.end()
+        async with otlp.pushing(lambda: asyncio.to_thread(telemetry.render)):
+            await work(settings, client, database, stop)
+            await watch.end()
     finally:
         if server is not None and pages is not None:
             server.should_exit = True
@@ -148,14 +152,22 @@ async def poll_mail(settings: Settings) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     database = settings.database()
+    otlp = Otlp(settings, "mail-poller")
     try:
-        await read_mailboxes(settings, database, stop)
+        async with otlp.pushing(lambda: asyncio.to_thread(generate_latest)):
+            await read_mailboxes(settings, database, stop, otlp.tracer)
     finally:
         await database.close()
 
 
-async def read_mailboxes(settings: Settings, database: Database, stop: asyncio.Event) -> None:
-    """Read the mailboxes of all workspaces, again and again until `stop` is set."""
+async def read_mailboxes(
+    settings: Settings, database: Database, stop: asyncio.Event, tracer: Tracer | None = None
+) -> None:
+    """Read the mailboxes of all workspaces, again and again until `stop` is set.
+
+    With a `tracer` each look into those of a workspace is a span.
+    """
+    looks = tracer or NoOpTracer()
     services = settings.services(database)
     vault, targets = services.vault, services.mail_targets
     stopping = asyncio.create_task(stop.wait())
@@ -171,7 +183,12 @@ async def read_mailboxes(settings: Settings, database: Database, stop: asyncio.E
                 names = []
             for name in names:
                 try:
-                    with tenancy.scope(name):
+                    with (
+                        tenancy.scope(name),
+                        looks.start_as_current_span(
+                            "ReadMailboxes", attributes={"sojourn.workspace": name}
+                        ),
+                    ):
                         await MailPoller(database, vault, name, targets=targets).once()
                 except (SojournError, SQLAlchemyError, OSError) as error:
                     _log.warning("mailboxes of %r are read later: %s", name, error)

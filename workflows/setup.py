@@ -1,11 +1,12 @@
 """Connecting to Temporal, and what a namespace needs before the first run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.client import Client, TLSConfig
+from temporalio.client import Client, Interceptor, TLSConfig
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
@@ -88,10 +89,12 @@ async def connect(
     lazy: bool = False,
     runtime: Runtime | None = None,
     codec: SealingCodec | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Client:
     """Connect with the Pydantic data converter; `lazy` connects at the first call.
 
-    With a `codec` payloads are sealed; all processes of an installation need the same.
+    With a `codec` payloads are sealed; all processes of an installation need the same. A worker of
+    the client has its `interceptors` too.
     """
     return await Client.connect(
         address,
@@ -101,6 +104,7 @@ async def connect(
         lazy=lazy,
         runtime=runtime,
         data_converter=converter_with(codec),
+        interceptors=interceptors,
     )
 
 

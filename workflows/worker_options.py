@@ -25,6 +25,8 @@ from workflows.retention import Retention
 # state but caches of parsed expressions. `workflows` itself stays inside the sandbox.
 _PASSED_THROUGH = (
     "schemas",
+    # Of the interceptor that carries traces.
+    "opentelemetry",
     "pydantic",
     "pydantic_core",
     "jsonschema_rs",
