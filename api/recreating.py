@@ -20,7 +20,7 @@ from schemas.errors import ConflictError, NotFoundError, UnavailableError
 from schemas.keeping import Keep, kept
 from schemas.run import Projection, RunState, RunStatus, StepStatus
 from workflows.gateway import Gateway
-from workflows.origins import PAGE, Known, Listing, UnreadableStartError
+from workflows.origins import Known, Listing, UnreadableStartError
 from workflows.recorder import whole
 
 # How long after its end a run's lost row is made anew. Retention deletes the rows of ended runs on
@@ -31,12 +31,15 @@ WINDOW = timedelta(hours=12)
 # Seconds between two looks at all runs: a lost row is back within 30 s also where a look falls
 # into the moments for which visibility lags.
 EVERY = 10.0
+# How far visibility is behind at most; then the next look sees what was meant.
+LAG = timedelta(seconds=3)
 # Pages of a look; what they do not reach, the next looks do.
 OPEN_PAGES, CLOSED_PAGES = 20, 10
-# Rows that one look makes: after a restored backup other rows are not to wait for all of them.
-MOST = 2000
-# Seconds: of asking for states in one look, and of waiting for one. A worker has to replay a run.
-_FILLING, _DEADLINE = 5.0, 5.0
+# Seconds in which one look makes rows, and asks for states: after a restored backup the other rows
+# are not to wait for all of them. Then those for one answer: a worker has to replay the run.
+_MAKING, _FILLING, _DEADLINE = 8.0, 5.0, 5.0
+# Rows that are made before the time is looked at again.
+_CHUNK = 4 * CONCURRENCY
 _log = structlog.get_logger(__name__)
 
 Heal = Callable[[Sequence[runs.Run]], Awaitable[int]]
@@ -72,10 +75,8 @@ class Recreator:
         )
         # Workflow ids of runs whose rows lack steps, or are behind the run.
         self._incomplete: dict[str, None] = {}
-        # Open runs whose row says another status than they do, with what was seen, and whether
-        # the run itself was asked about exactly this.
-        self._doubts: dict[str, tuple[RunStatus, RunStatus, int]] = {}
-        self._settled: dict[str, tuple[RunStatus, RunStatus, int]] = {}
+        # Open runs that were asked because their rows say another status: about what exactly.
+        self._asked: dict[str, tuple[RunStatus, RunStatus, int]] = {}
         self._unreadable: set[str] = set()
 
     async def once(self) -> int:
@@ -86,62 +87,70 @@ class Recreator:
         if time.monotonic() < self._next:
             return 0
         self._next = time.monotonic() + self._every
+        end = time.monotonic() + _MAKING
         changed = 0
         for walk in (self._open, self._closed):
-            pages = 0
-            while pages == 0 or (walk.under_way and pages < walk.most and changed < MOST):
-                changed += await self._compare(await walk.page())
-                pages += 1
+            for _ in range(walk.most):
+                changed += await self._compare(await walk.page(), end)
+                if not walk.under_way or time.monotonic() >= end:
+                    break
         return changed + await self._complete()
 
-    async def _compare(self, page: Sequence[Known]) -> int:
+    async def _compare(self, page: Sequence[Known], end: float) -> int:
+        """Compare a page with the rows; what is missing after the moment `end` is left."""
         async with self._database.session() as session:
             found = await recreating.stored(session, [known.run_id for known in page])
-        missing: list[Known] = []
-        behind: list[str] = []
-        for known in page:
-            row = found.get(known.run_id)
-            if known.closed:
-                self._forget(known.workflow_id)
-            if row is None:
-                missing.append(known)
-            elif row.seq == INCOMPLETE:
-                self._incomplete[known.workflow_id] = None
-            elif known.closed and not row.status.terminal:
-                behind.append(known.workflow_id)
-            elif not known.closed and self._is_wrong(known, row):
-                if row.status is RunStatus.QUEUED:
-                    behind.append(known.workflow_id)
-                else:
-                    self._incomplete[known.workflow_id] = None
-        wanted = [known for known in missing if known.workflow_id not in self._unreadable]
-        made = await abreast(wanted, self._make, failed="recreate_failed", name="run_id")
+        missing = [
+            known
+            for known in page
+            if known.run_id not in found and known.workflow_id not in self._unreadable
+        ]
+        made = 0
+        for first in range(0, len(missing), _CHUNK):
+            if time.monotonic() >= end:
+                break
+            some = missing[first : first + _CHUNK]
+            made += await abreast(some, self._make, failed="recreate_failed", name="run_id")
+        behind = [
+            known.workflow_id
+            for known in page
+            if known.run_id in found and self._is_behind(known, found[known.run_id])
+        ]
         if not behind:
             return made
         async with self._database.session() as session:
             rows = await runs.open_among(session, behind)
         return made + await self._heal(rows)
 
-    def _is_wrong(self, known: Known, row: Stored) -> bool:
-        """Whether an open run's row has said something else than the run in two looks.
+    def _is_behind(self, known: Known, row: Stored) -> bool:
+        """Whether a row is to be healed; one whose run must be asked is noted for that."""
+        if row.seq == INCOMPLETE:
+            self._incomplete[known.workflow_id] = None
+        if known.closed:
+            self._asked.pop(known.workflow_id, None)
+            return not row.status.terminal
+        if row.seq == INCOMPLETE or not self._is_wrong(known, row):
+            return False
+        if row.status is not RunStatus.QUEUED:
+            self._incomplete[known.workflow_id] = None
+            return False
+        return True
 
-        Visibility follows the row within a second or two. The run is asked once about the same.
+    def _is_wrong(self, known: Known, row: Stored) -> bool:
+        """Whether an open run's row says something else than the run, and did so for a while.
+
+        A run that does say the same as its row is asked once only.
         """
         workflow_id = known.workflow_id
         if known.told is None or row.status is known.told or row.status.terminal:
-            self._forget(workflow_id)
+            self._asked.pop(workflow_id, None)
             return False
         seen = (known.told, row.status, row.seq)
-        before, self._doubts[workflow_id] = self._doubts.get(workflow_id), seen
-        if before != seen or self._settled.get(workflow_id) == seen:
+        if row.updated_at > now() - LAG or self._asked.get(workflow_id) == seen:
             return False
         if row.status is not RunStatus.QUEUED:
-            self._settled[workflow_id] = seen
+            self._asked[workflow_id] = seen
         return True
-
-    def _forget(self, workflow_id: str) -> None:
-        self._doubts.pop(workflow_id, None)
-        self._settled.pop(workflow_id, None)
 
     async def _make(self, known: Known) -> bool:
         """Make the row of a run anew; false where there is nothing to be made."""
@@ -275,6 +284,3 @@ class _Walk:
         if listing.more:
             self._listing = listing
         return page
-
-
-assert PAGE * (OPEN_PAGES + CLOSED_PAGES) >= MOST

@@ -37,15 +37,18 @@ class Stored:
     status: RunStatus
     seq: int
     finished_at: datetime | None
+    updated_at: datetime
 
 
 async def stored(session: AsyncSession, run_ids: Sequence[str]) -> dict[str, Stored]:
     """Map those of the ids that have a row to what it says; one look into the primary key each."""
     wanted = sa.cast(list(run_ids), ARRAY(sa.String))
-    names = (col(Run.workspace), col(Run.status), col(Run.seq), col(Run.finished_at))
-    statement = sa.select(col(Run.id), *names).where(col(Run.id) == sa.any_(wanted))
-    rows = (await (await session.connection()).execute(statement)).all()
-    return {row[0]: Stored(*row[1:]) for row in rows}
+    told = list(Stored.__dataclass_fields__)
+    statement = sa.select(col(Run.id), *(getattr(Run, name) for name in told)).where(
+        col(Run.id) == sa.any_(wanted)
+    )
+    rows = (await (await session.connection()).execute(statement)).mappings()
+    return {row["id"]: Stored(**{name: row[name] for name in told}) for row in rows}
 
 
 def row_of(
@@ -123,11 +126,10 @@ async def _trigger_of(session: AsyncSession, run: Run) -> str | None:
         col(AuditEntry.created_at).between(run.created_at - _BEFORE, run.created_at + _AFTER),
         col(AuditEntry.action) == "run.start",
         col(AuditEntry.subject) == run.id,
+        col(AuditEntry.actor).startswith(_TRIGGER),
     )
     actor = (await (await session.connection()).execute(statement.limit(1))).scalar()
-    if actor is None or not actor.startswith(_TRIGGER):
-        return None
-    return actor.removeprefix(_TRIGGER)
+    return None if actor is None else actor.removeprefix(_TRIGGER)
 
 
 def _flow_key(start: RunStart) -> str | None:

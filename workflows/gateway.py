@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -70,6 +71,8 @@ _MAILBOX_DEADLINE = 0.5
 _QUERY_TRIES = 3
 _FAIRNESS_KEY_BYTES = 64
 _CLOSED_PAGE = 500
+# Seconds for calls that are made beside everything else.
+_PATIENT = 10.0
 
 
 class Gateway:
@@ -104,8 +107,9 @@ class Gateway:
 
     @property
     def origins(self) -> Origins:
-        """The runs that Temporal has, and how they began, under the same deadline."""
-        return Origins(self._client, self._task_queue, self._within)
+        """The runs that Temporal has, and how they began; nobody waits for the answers."""
+        patient = partial(self._within, deadline=max(self._deadline, _PATIENT))
+        return Origins(self._client, self._task_queue, patient)
 
     @property
     def payloads(self) -> PayloadDesk:

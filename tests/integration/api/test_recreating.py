@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from httpx2 import AsyncClient
 from sqlmodel import col, select
 from temporalio.client import Client, WorkflowFailureError
@@ -14,27 +13,22 @@ from temporalio.worker import Worker
 from activities.registry import load
 from activities.services import Services
 from api.reconciler import Reconciler
-from api.recreating import WINDOW, Recreator
-from db import recreating, run_steps, runs
+from api.recreating import WINDOW
+from db import audit, recreating, runs
 from db.base import now
 from db.dead_letter_table import DeadLetter
 from db.engine import Database
-from db.run_steps import RunStep
-from db.runs import Run
 from schemas.actions import Catalogue
 from schemas.keeping import Keep
 from schemas.retention import BY_NAME
 from schemas.run import RunStart, RunStatus
 from schemas.validation import load_definition
 from tests.integration.api.conftest import Publish, a_name, publish, start, until_status
+from tests.kit.losing import back, essence, looker, lose, rewrite, row_of, same, steps_of
 from workflows.gateway import Gateway
 from workflows.worker_options import build_worker
 
 __all__ = ["publish"]
-# What a row made anew cannot have: when it was written, and what only the lost row had.
-_MOMENTS = {"updated_at", "checked_at", "due_at", "admitted_at", "created_at", "started_at"}
-# And what tells nothing once a run has been admitted.
-_LOST = {"seq", "finished_at", "ended_by", "rated"}
 KEYED = """
 name: {name}
 input: {{type: object, properties: {{n: {{type: integer}}, who: {{type: string}}}}}}
@@ -72,70 +66,13 @@ name: {name}
 steps:
   - id: again
     type: repeat
-    until: index > 12
-    max: 20
+    until: index > 25
+    max: 40
     do:
       - {{id: seen, type: set, vars: {{x: "{{{{ index }}}}"}}}}
       - {{id: nap, type: delay, for: 10ms}}
   - {{id: go, type: wait, signal: go, timeout: 1h}}
 """
-
-
-async def rewrite(database: Database, statement: str, **values: object) -> None:
-    """Do to the rows what a crash would."""
-    async with database.session() as session:
-        await (await session.connection()).execute(sa.text(statement), values)
-
-
-async def row_of(database: Database, run_id: str) -> Run | None:
-    """A run's row, if there is one."""
-    async with database.session() as session:
-        return await session.get(Run, run_id)
-
-
-async def steps_of(database: Database, run_id: str) -> list[RunStep]:
-    """The rows of a run's steps."""
-    async with database.session() as session:
-        return await run_steps.steps(session, "default", run_id)
-
-
-async def lose(database: Database, *run_ids: str) -> list[Run]:
-    """Delete rows; gives them as they were."""
-    found = [await row_of(database, run_id) for run_id in run_ids]
-    await rewrite(database, "DELETE FROM runs WHERE id = ANY(:ids)", ids=list(run_ids))
-    return [run for run in found if run is not None]
-
-
-async def back(database: Database, gateway: Gateway, *run_ids: str) -> list[Run]:
-    """Let a reconciler look until the rows are there again with their steps."""
-    async with asyncio.timeout(120):
-        while True:
-            # Visibility shows a run's end, or that it is there, some moments later.
-            await looker(database, gateway).once()
-            found = [await row_of(database, run_id) for run_id in run_ids]
-            if all(run is not None and run.seq != recreating.INCOMPLETE for run in found):
-                return [run for run in found if run is not None]
-            await asyncio.sleep(0.1)
-
-
-def looker(database: Database, gateway: Gateway, **options: Any) -> Recreator:
-    """What looks for rows, with the healing of a reconciler."""
-    healing = Reconciler(database, gateway)._heal
-    return Recreator(database, gateway, healing, **{"every": 0.0, **options})
-
-
-def same(before: Run, after: Run, *but: str) -> None:
-    """The row is as it was; its moments to within a second or two."""
-    left = _MOMENTS | _LOST | set(but)
-    assert after.model_dump(exclude=left) == before.model_dump(exclude=left)
-    for name in ("created_at", "started_at"):
-        gap = abs(getattr(after, name) - getattr(before, name))
-        assert gap < timedelta(seconds=2), (name, gap)
-
-
-def essence(steps: list[RunStep]) -> list[dict[str, Any]]:
-    """What a step made anew has: not its place, nor parameters, which its run has forgotten."""
-    return [step.model_dump(exclude={"position", "input"}) for step in steps]
 
 
 async def test_an_open_run(
@@ -263,7 +200,7 @@ async def test_a_run_that_has_continued_as_new(
         definition=load_definition(LONG.format(name=name), catalogue),
         version=7,
         input={"n": 1},
-        history_limit=40,
+        history_limit=20,
     )
     async with database.session() as session:
         await runs.insert_queued(
@@ -274,12 +211,12 @@ async def test_a_run_that_has_continued_as_new(
         await runs.mark_started(session, "default", run_id, first)
     async with asyncio.timeout(120):
         while True:
-            if "go" in [step.path for step in await steps_of(database, run_id)]:
+            found = await gateway.describe(made.workflow_id)
+            assert found is not None
+            waits = "go" in [step.path for step in await steps_of(database, run_id)]
+            if waits and found.run_id != first:
                 break
             await asyncio.sleep(0.1)
-    found = await gateway.describe(made.workflow_id)
-    assert found is not None
-    assert found.run_id != first
     [before] = await lose(database, run_id)
     [after] = await back(database, gateway, run_id)
     # It was never ordered, and its id tells no time.
@@ -288,12 +225,15 @@ async def test_a_run_that_has_continued_as_new(
     await api.post(f"/api/v1/runs/{run_id}/cancel")
 
 
-async def test_a_run_whose_definition_is_gone(
+async def test_a_run_of_a_trigger_whose_definition_is_gone(
     api: AsyncClient, publish: Publish, worker: Worker, database: Database, gateway: Gateway
 ) -> None:
     name = await publish()
     run_id = await start(api, name)
     await until_status(api, run_id, "waiting")
+    async with database.session() as session:
+        audit.add(session, "default", actor="trigger:t1", action="run.start", subject=run_id)
+    await rewrite(database, "UPDATE runs SET trigger_id = 't1' WHERE id = :id", id=run_id)
     [before] = await lose(database, run_id)
     await rewrite(database, "DELETE FROM definitions WHERE name = :name", name=name)
     [after] = await back(database, gateway, run_id)
@@ -356,8 +296,8 @@ async def test_a_row_that_was_rolled_back_while_its_run_goes_on(
     steps = await steps_of(database, run_id)
     await rewrite(
         database,
-        "UPDATE runs SET status = 'running', seq = 0, waiting_for = NULL, until = NULL"
-        " WHERE id = :id",
+        "UPDATE runs SET status = 'running', seq = 0, waiting_for = NULL, until = NULL,"
+        " updated_at = created_at - interval '1 min' WHERE id = :id",
         id=run_id,
     )
     await rewrite(database, "DELETE FROM run_steps WHERE run_id = :id", id=run_id)
