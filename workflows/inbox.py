@@ -24,6 +24,7 @@ class Inbox:
         """Keep the events of `state`."""
         self._state = state
         self._bytes = sum(data_bytes(event.data) for event in state.inbox)
+        self._told = False
         self._wanted: list[Callable[[Event], bool]] = []
         # Told of each event that comes, before any step can take it.
         self.observers: list[Callable[[Event], None]] = []
@@ -90,7 +91,10 @@ class Inbox:
             if spare is None:
                 return False
             # Nobody waits for it now; a step that will asks the store, which may still give it.
-            workflow.logger.warning("inbox full, event displaced", extra={"event": spare.id})
+            if not self._told:
+                # Once: in a flood every event displaces one.
+                workflow.logger.warning("inbox full, event displaced", extra={"event": spare.id})
+                self._told = True
             inbox.remove(spare)
             self._bytes -= data_bytes(spare.data)
         self._insert(event)
