@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from db import runs
 from db.run_steps import RunStep
 from schemas.run import RunStatus
-from tests.faults.evidence import Kill, check_hits, check_mails
+from tests.faults.evidence import Kill, check_hits, check_mails, figures
 from tests.faults.stand import Stand, until
 from tests.kit.spans import most_at_once
 from tests.servers.smtp_server import Delivery
@@ -128,17 +128,16 @@ async def test_killed_workers_leak_no_slot(stand: Stand, seed: int, long: bool) 
     async with stand.api() as api:
         queue = (await api.get("/api/v1/definitions/five-at-once/queue")).json()
     assert queue == {"waiting": 0, "active": 0, "oldest": None}
-    _log.warning(
-        "%d starts, %d at once at most, in order; %d kills with %s slots held and %s sends cut, "
-        "no slot lost; %d mails, repeats %d; %.0f s",
-        count,
-        SLOTS,
-        len(hits),
-        [kill.open_runs for kill in hits],
-        [len(kill.cut) for kill in hits],
-        count,
-        counts.total() - count,
-        time.monotonic() - began,
+    figures(
+        "F22 slots under kills",
+        starts=count,
+        slots=SLOTS,
+        most_at_once=SLOTS,
+        kills=len(hits),
+        sends_cut=sum(len(kill.cut) for kill in hits),
+        mails_repeated=counts.total() - count,
+        seconds=round(time.monotonic() - began),
+        seed=seed,
     )
 
 

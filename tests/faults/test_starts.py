@@ -14,6 +14,7 @@ from api.failpoints import Point
 from db import runs
 from db.run_steps import RunStep
 from schemas.run import RunStatus
+from tests.faults.evidence import figures
 from tests.faults.stand import Stand, until
 from tests.kit.spans import most_at_once
 
@@ -142,6 +143,13 @@ async def test_an_api_that_dies_at_any_point_starts_each_key_once(
         await publish(stand, "killed-no-key")
         await insist(stand, "killed-no-key", 1, None)
         await all_completed(stand, "killed-no-key", 2, 30)
+    figures(
+        "T4 the API dies",
+        keys=len(ids),
+        deaths=rounds * len(get_args(Point)),
+        runs=len(set(ids.values())),
+        runs_of_a_start_without_key=2,
+    )
 
 
 async def _die_at(
