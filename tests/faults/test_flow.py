@@ -1,7 +1,6 @@
 """Slots of a definition while workers are killed: never one too many, none lost, in order."""
 
 import asyncio
-import logging
 import random
 import time
 
@@ -16,7 +15,6 @@ from tests.faults.stand import Stand, until
 from tests.kit.spans import most_at_once
 from tests.servers.smtp_server import Delivery
 
-_log = logging.getLogger("sojourn.faults")
 SLOTS = 5
 _HOLD = 0.4  # seconds for which each mail server's answer is held back
 _SOURCE = """
