@@ -183,10 +183,13 @@ def show(run: RunId, as_json: AsJson = False) -> None:
 
 
 def _print_run(found: dict[str, Any]) -> None:
+    note = " (may be behind)" if found["stale"] else ""
+    if found["no_worker"]:
+        note = " (no worker polls: it waits for one)"
     facts: list[tuple[str, Any]] = [
         ("run", found["id"]),
         ("definition", f"{found['definition']} version {found['version']}"),
-        ("status", found["status"] + (" (may be behind)" if found["stale"] else "")),
+        ("status", found["status"] + note),
         ("waits for", found["waiting_for"]),
         ("until", moment(found["until"])),
         ("created", moment(found["created_at"])),

@@ -26,7 +26,7 @@ from db.run_table import Run
 from schemas.actions import Catalogue
 from schemas.run import MAX_EVENTS
 from tests.integration.api.conftest import API_KEY, client_of
-from tests.integration.db.analytics_rows import NAMES, generate, is_whole, store
+from tests.integration.db.analytics_rows import NAMES, forget, generate, is_whole, store
 from workflows.gateway import Gateway
 from workflows.setup import connect
 
@@ -54,6 +54,7 @@ async def own(
     )
     async with client_of(app) as found:
         yield found
+    await forget(database, workspace)
 
 
 async def expected_counts(database: Database, workspace: str) -> dict[str, dict[str, int]]:

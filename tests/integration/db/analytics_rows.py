@@ -219,6 +219,17 @@ async def store(database: Database, found: Rows) -> None:
             await connection.execute(sa.insert(tables[name]), getattr(found, name))
 
 
+async def forget(database: Database, workspace: str) -> None:
+    """Delete what `store` has inserted: open rows would be healed under other tests' hands."""
+    tables = SQLModel.metadata.tables
+    order = ("runs", "run_steps", "lead_events", "leads", "mail_messages", "ai_usage")
+    async with database.session() as session:
+        connection = await session.connection()
+        for name in (*order, "definitions"):
+            table = tables[name]
+            await connection.execute(sa.delete(table).where(table.c.workspace == workspace))
+
+
 def is_whole(run: Row) -> bool:
     """Whether a run is no batch of another's loop."""
     return not (run["parent_path"] or "").endswith("]")

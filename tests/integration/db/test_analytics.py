@@ -18,6 +18,7 @@ from schemas.actions import Catalogue
 from tests.integration.db.analytics_rows import (
     NAMES,
     Rows,
+    forget,
     generate,
     is_whole,
     run_figures,
@@ -35,10 +36,13 @@ EVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(params=[1, 3])
-async def rows(request: pytest.FixtureRequest, database: Database, workspace: str) -> Rows:
+async def rows(
+    request: pytest.FixtureRequest, database: Database, workspace: str
+) -> AsyncIterator[Rows]:
     found = generate(workspace, request.param)
     await store(database, found)
-    return found
+    yield found
+    await forget(database, workspace)
 
 
 @pytest.fixture
