@@ -24,10 +24,11 @@ from schemas.errors import ExpressionError
 MAX_PATTERN = 256  # characters
 _PATTERN_MEMORY: Final = 1 << 18  # bytes that one compiled pattern may take
 _REPETITION: Final = re.compile(r"\{(?:[0-9]*,)?([0-9]+)")
-_FOLDED: Final = re.compile(r"\(\?[a-zA-Z]*i")  # both cases of each letter, twice the work
+_FOLDED: Final = re.compile(r"\(\?[a-zA-Z]*i")  # both cases of each letter
 _MOST_REPETITIONS: Final = 1_000  # RE2 refuses more, nested ones multiplied
-_CLASS: Final = 600  # steps for one Unicode class, once and for each repetition
-_MOST_FOR_CLASSES: Final = 10_000  # beyond that the pattern's memory ends the compilation
+_CLASS: Final = 900  # steps for one Unicode class, once and for each repetition
+_WIDE: Final = re.compile(r"\.|\[\^|\\[DSWx]|[^\x00-\x7f]")  # what stands for many characters
+_MOST_WORK: Final = 10_000  # beyond that the pattern's memory ends the compilation
 _COMPILED: Final = 16  # steps for a pattern that the evaluation has compiled before
 _SEARCHED: Final = 32_768
 
@@ -57,9 +58,12 @@ def pattern_cost(pattern: str) -> int:
     for most in _REPETITION.findall(pattern):
         repetitions = min(repetitions * max(int(most), 1), _MOST_REPETITIONS)
     classes = pattern.lower().count("\\p")
-    folded = 2 if _FOLDED.search(pattern) else 1
-    lengths = 16 + folded * (len(pattern) + 240 * classes) * (2 + (repetitions >> 2))
-    return max(lengths, min(classes * _CLASS * (1 + repetitions), _MOST_FOR_CLASSES))
+    lengths = 16 + (len(pattern) + 240 * classes) * (2 + (repetitions >> 2))
+    wide = len(_WIDE.findall(pattern))
+    work = classes * _CLASS * (1 + repetitions) + wide * (32 + 3 * repetitions)
+    if _FOLDED.search(pattern):
+        work = max(work, 4 * lengths)
+    return max(lengths, min(work, _MOST_WORK))
 
 
 def _pattern(evaluation: Evaluation, pattern: str) -> Any:

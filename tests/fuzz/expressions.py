@@ -24,6 +24,8 @@ from typing import Any, Final
 ATHERIS: Final = "atheris"
 _INSTRUMENTED: Final = ["schemas.cel"]
 _MEBIBYTE: Final = 2**20
+# Texts, after which the report is written anew: a search that is stopped has one, too.
+_REPORTED: Final = 50_000
 # Random bytes for a mutation by libFuzzer itself, which knows nothing of the grammar.
 _BY_BYTES: Final = 0.2
 
@@ -59,6 +61,8 @@ class Search:
         if self.target.execs == len(self.begin):
             gc.collect()
             self._before = _most_resident()
+        if self.target.execs % _REPORTED == 0:
+            self._report()
         if self.target.execs >= self.runs:
             self._report()
             # libFuzzer would go on, and Python's own end is of no interest.
