@@ -2,7 +2,8 @@
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import audit, connections
+from db import connections
+from db.audit_hashes import changing_named
 from db.connections import Connection
 from schemas.connections import AnyConnection, given_secrets, shown_config
 from schemas.errors import ErrorCode, InputError, Problem
@@ -39,21 +40,21 @@ async def store(
             for field in missing
         ]
         raise InputError(f"secrets are missing: {', '.join(missing)}", problems=problems)
-    row = await connections.put(
+    async with changing_named(
         session,
         workspace,
+        Connection,
         name,
-        kind=given.kind,
-        config=shown_config(given),
-        secrets=secrets,
-        keyring=keyring,
-    )
-    audit.add(
-        session,
-        workspace,
         actor=actor,
         action="connection.put",
-        subject=name,
         data={"kind": given.kind, "secrets_given": sorted(given_secrets(given) or ())},
-    )
-    return row
+    ):
+        return await connections.put(
+            session,
+            workspace,
+            name,
+            kind=given.kind,
+            config=shown_config(given),
+            secrets=secrets,
+            keyring=keyring,
+        )

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,24 +16,20 @@ from api.import_checks import (
     twice,
     without_switch,
 )
+from api.import_storing import Apply, Storing
 from api.models.bundles import ImportAnswer, ImportedItem, ImportMode, MissingThing
 from api.publishing import document_of
-from api.routes.triggers import new_token
 from api.trigger_rules import input_problems, secrets_of
-from db import bundles, connections, definitions, forms, secrets, templates, trigger_gates, triggers
+from db import bundles, connections, secrets
 from db.triggers import given_of
-from db.webhooks import hash_token
 from schemas.actions import Catalogue
-from schemas.bundle import Bundle, BundledForm, BundledTemplate, BundledTrigger
-from schemas.definition import Definition
+from schemas.bundle import Bundle, BundledForm, BundledTrigger
 from schemas.errors import ConflictError, ErrorCode, InputError, Problem, Severity
 from schemas.needs import Need, needs_of
 from schemas.rules import Rule, refused, warned
-from schemas.triggers import FormTrigger, InputTrigger, TriggerInput, WebhookTrigger
+from schemas.triggers import FormTrigger, InputTrigger
 
-Apply = Callable[[], Awaitable[None]]
 _MOST = 100_000
-_MAPPING = {"email": "email", "name": "name", "company": "company"}
 
 
 @dataclass
@@ -45,7 +40,7 @@ class _Planned:
 
 @dataclass
 class Import:
-    """One import of a bundle into a workspace, within the caller's transaction.
+    """One import of a bundle into a workspace by `actor`, within the caller's transaction.
 
     With `enable` triggers arrive as the bundle has them; without, those that start runs by
     themselves arrive disabled.
@@ -56,12 +51,17 @@ class Import:
     catalogue: Catalogue
     bundle: Bundle
     mode: ImportMode
+    actor: str
     enable: bool = False
     public_url: str = ""
     _planned: list[_Planned] = field(default_factory=list)
     _needs: dict[Need, list[str]] = field(default_factory=dict)
     _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     _skipped: set[str] = field(default_factory=set)
+
+    @property
+    def _storing(self) -> Storing:
+        return Storing(self.session, self.workspace, self.actor, self.public_url)
 
     async def run(self, *, dry_run: bool = False) -> ImportAnswer:
         """Judge everything, then store it unless it is a dry run.
@@ -158,27 +158,9 @@ class Import:
                 self._need(need, one.name)
             if item.action in ("create", "update"):
                 item.version = row.latest_version + 1 if row is not None else 1
-                self._planned[-1].apply = self._store(
+                self._planned[-1].apply = self._storing.definition(
                     item, definition, one.source, new=row is None, publish=one.published
                 )
-
-    def _store(
-        self, item: ImportedItem, definition: Definition, source: str, *, new: bool, publish: bool
-    ) -> Apply:
-        async def apply() -> None:
-            store = definitions.create if new else definitions.add_version
-            version = await store(
-                self.session,
-                self.workspace,
-                definition.name,
-                document_of(definition),
-                source,
-                title=definition.title,
-                publish=publish,
-            )
-            item.version = version.version
-
-        return apply
 
     async def _plan_templates(self) -> None:
         given = self.bundle.templates
@@ -203,21 +185,7 @@ class Import:
             if row is not None:
                 item.version = row.version
             if item.action in ("create", "update"):
-                self._planned[-1].apply = self._put_template(item, one)
-
-    def _put_template(self, item: ImportedItem, one: BundledTemplate) -> Apply:
-        async def apply() -> None:
-            row = await templates.put(
-                self.session,
-                self.workspace,
-                one.name,
-                subject=one.subject,
-                text=one.text,
-                html=one.html,
-            )
-            item.version = row.version
-
-        return apply
+                self._planned[-1].apply = self._storing.template(item, one)
 
     async def _plan_forms(self) -> None:
         given = self.bundle.forms
@@ -243,31 +211,18 @@ class Import:
             action, more = self._action(row is not None, row == one, path, f"a form {one.name!r}")
             item = self._add("form", one.name, action, [*faults, *more])
             if item.action in ("create", "update"):
-                self._planned[-1].apply = self._put_form(one, new=row is None)
+                self._planned[-1].apply = self._storing.form(
+                    one, enabled=row is not None or self._enables(one)
+                )
 
-    def _put_form(self, one: BundledForm, *, new: bool) -> Apply:
+    def _enables(self, form: BundledForm) -> bool:
+        """Whether a form that is new may start runs at once."""
         said = [
             each.trigger.enabled
             for each in self.bundle.triggers
-            if isinstance(each.trigger, FormTrigger) and each.trigger.form == one.name
+            if isinstance(each.trigger, FormTrigger) and each.trigger.form == form.name
         ]
-        enabled = self.enable and all(said)
-
-        async def apply() -> None:
-            await forms.put(
-                self.session,
-                self.workspace,
-                one.name,
-                definition=one.definition,
-                title=one.title,
-                fields=one.fields,
-                mapping={**_MAPPING, **one.mapping},
-            )
-            await trigger_gates.link_form(
-                self.session, self.workspace, one.name, one.definition, enabled=enabled or not new
-            )
-
-        return apply
+        return self.enable and all(said)
 
     async def _plan_triggers(self) -> None:
         given = self.bundle.triggers
@@ -332,24 +287,7 @@ class Import:
             enabled = enabled and self.enable and not lacking
         item.enabled = enabled
         coming = one.trigger.model_copy(update={"enabled": enabled})
-        self._planned[-1].apply = self._add_trigger(item, one.definition, coming)
-
-    def _add_trigger(self, item: ImportedItem, definition: str, given: TriggerInput) -> Apply:
-        async def apply() -> None:
-            token = new_token() if isinstance(given, WebhookTrigger) else None
-            row = await triggers.add(
-                self.session,
-                self.workspace,
-                definition,
-                given,
-                token_hash=hash_token(token) if token else None,
-            )
-            item.id = row.id
-            if token is not None:
-                item.token = token
-                item.url = f"{self.public_url.rstrip('/')}/api/v1/hooks/{token}"
-
-        return apply
+        self._planned[-1].apply = self._storing.trigger(item, one.definition, coming)
 
     def _need(self, need: Need, by: str) -> None:
         users = self._needs.setdefault(need, [])

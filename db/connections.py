@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import audit
+from db.audit_hashes import changing_named
 from db.base import JSON_TEXT, now
 from db.ids import new_id
 from db.sealing import bound_to
@@ -157,29 +157,29 @@ async def disable(
         )
         .values(disabled_at=now(), disabled_reason=reason)
     )
-    if (await session.exec(statement)).rowcount:
-        _note(session, workspace, name, "disable", actor, {"reason": reason})
+    async with changing_named(
+        session,
+        workspace,
+        Connection,
+        name,
+        actor=actor,
+        action="connection.disable",
+        data={"reason": reason},
+        only_if_changed=True,
+    ):
+        await session.exec(statement)
 
 
 async def enable(session: AsyncSession, workspace: str, name: str, *, actor: str) -> Connection:
     """Have a connection used again; raises NotFoundError. An enabled one is left as it is."""
-    row = await get(session, workspace, name)
-    if row.disabled_at is not None:
-        row.disabled_at = row.disabled_reason = None
-        session.add(row)
-    _note(session, workspace, name, "enable", actor)
+    async with changing_named(
+        session, workspace, Connection, name, actor=actor, action="connection.enable"
+    ):
+        row = await get(session, workspace, name)
+        if row.disabled_at is not None:
+            row.disabled_at = row.disabled_reason = None
+            session.add(row)
     return row
-
-
-def _note(
-    session: AsyncSession,
-    workspace: str,
-    name: str,
-    deed: str,
-    actor: str,
-    data: dict[str, Any] | None = None,
-) -> None:
-    audit.add(session, workspace, actor=actor, action=f"connection.{deed}", subject=name, data=data)
 
 
 async def delete(session: AsyncSession, workspace: str, name: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from db import audit
+from db import audit, locks
 from db.base import now
 from db.engine import Database
 from db.metadata import metadata
@@ -48,9 +48,17 @@ def available() -> list[Subject]:
 
 async def policies(session: AsyncSession, workspace: str) -> dict[str, int | None]:
     """Map each subject to the days that it is kept; None is for ever."""
-    statement = select(RetentionPolicy).where(RetentionPolicy.workspace == workspace)
-    stored = {row.subject: row.days for row in (await session.exec(statement)).all()}
+    stored = await _stored(session, workspace)
     return {subject.name: stored.get(subject.name, subject.days) for subject in available()}
+
+
+async def _stored(session: AsyncSession, workspace: str) -> dict[str, int | None]:
+    statement = (
+        select(RetentionPolicy)
+        .where(RetentionPolicy.workspace == workspace)
+        .execution_options(populate_existing=True)
+    )
+    return {row.subject: row.days for row in (await session.exec(statement)).all()}
 
 
 async def set_policies(
@@ -69,6 +77,8 @@ async def set_policies(
             hint=f"known are {', '.join(sorted(known))}",
             problems=problems,
         )
+    await locks.lock(session, f"retention:{workspace}")
+    before = await _stored(session, workspace)
     for name, value in days.items():
         statement = insert(RetentionPolicy).values(
             workspace=workspace, subject=name, days=value, updated_at=now()
@@ -86,6 +96,8 @@ async def set_policies(
         action="retention.set",
         subject=workspace,
         data=dict(days),
+        before=before or None,
+        after=await _stored(session, workspace),
     )
 
 

@@ -1,6 +1,7 @@
 """The API key of a development stack: an admin's key of the table, made once for a database."""
 
-from db import api_keys, audit
+from db import api_keys, audit, audit_hashes
+from db.api_keys import ApiKey
 from db.base import now
 from db.engine import Database
 from db.tenancy import system
@@ -26,7 +27,15 @@ async def admin_key(home: Home, url: str, workspace: str) -> str:
                     role=Role.ADMIN,
                     created_by="dev",
                 )
-                audit.add(session, workspace, actor="dev", action="api_key.create", subject=row.id)
+                await session.flush()
+                audit.add(
+                    session,
+                    workspace,
+                    actor="dev",
+                    action="api_key.create",
+                    subject=row.id,
+                    after=await audit_hashes.stored(session, ApiKey, {"id": row.id}),
+                )
     finally:
         await database.close()
     home.keep_admin_key(text)

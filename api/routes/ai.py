@@ -19,7 +19,8 @@ from api.models.ai import (
     total,
 )
 from api.models.common import RunPath
-from db import ai_breakers, ai_budgets, ai_ledger, ai_reports, audit, runs
+from db import ai_breakers, ai_budgets, ai_ledger, ai_reports, audit_hashes, runs
+from db.ai_budgets import AiBudget
 from db.ai_ledger import Allowance
 from db.ai_reports import GroupBy
 from db.base import now
@@ -94,23 +95,28 @@ async def put_ai_budget(
 ) -> BudgetView:
     """Set the workspace's daily budget; it holds from the next call on."""
     usd = None if body.daily_usd is None else Decimal(str(body.daily_usd))
-    await ai_budgets.put(session, workspace, daily_usd=usd, daily_tokens=body.daily_tokens)
-    audit.add(
+    async with audit_hashes.changing(
         session,
         workspace,
+        AiBudget,
+        {"workspace": workspace},
         actor=actor,
         action="ai_budget.put",
         subject=workspace,
         data=body.model_dump(),
-    )
+    ):
+        await ai_budgets.put(session, workspace, daily_usd=usd, daily_tokens=body.daily_tokens)
     return await _budget(session, workspace, config.ai_daily)
 
 
 @router.delete("/ai/budget", status_code=204, responses=problems())
 async def delete_ai_budget(session: SessionDep, workspace: WorkspaceDep, actor: ActorDep) -> None:
     """Go back to the budget of the settings."""
-    await ai_budgets.delete(session, workspace)
-    audit.add(session, workspace, actor=actor, action="ai_budget.delete", subject=workspace)
+    key = {"workspace": workspace}
+    async with audit_hashes.changing(
+        session, workspace, AiBudget, key, actor=actor, action="ai_budget.delete", subject=workspace
+    ):
+        await ai_budgets.delete(session, workspace)
 
 
 @router.get("/ai/circuits", responses=problems())

@@ -18,7 +18,7 @@ from api.models.access import (
     NewApiKey,
     RotateInput,
 )
-from db import api_keys, audit, tenancy, workspaces
+from db import api_keys, audit, audit_hashes, tenancy, workspaces
 from db.api_keys import ApiKey
 from db.base import now
 from schemas.durations import parse_duration
@@ -77,6 +77,7 @@ async def create_api_key(
             created_by=identity.actor,
         )
         data = body.model_dump(mode="json", exclude_defaults=True, exclude={"workspace"})
+        await session.flush()
         audit.add(
             session,
             where,
@@ -84,6 +85,7 @@ async def create_api_key(
             action="api_key.create",
             subject=row.id,
             data={**data, "role": body.role.value},
+            after=await audit_hashes.stored(session, ApiKey, {"id": row.id}),
         )
         await session.flush()
     return NewApiKey(**_view(row).model_dump(), key=text)
@@ -103,16 +105,29 @@ async def rotate_api_key(
     overlap = parse_duration(body.overlap)
     old = await api_keys.get(session, identity.workspace, key_id)
     _refuse_more(identity, old.role, old.scopes, {})
-    row, text = await api_keys.rotate(
-        session, identity.workspace, key_id, overlap=overlap, actor=identity.actor
-    )
+    about = {"overlap": body.overlap}
+    async with audit_hashes.changing(
+        session,
+        identity.workspace,
+        ApiKey,
+        {"id": key_id, "workspace": identity.workspace},
+        actor=identity.actor,
+        action="api_key.rotate",
+        subject=key_id,
+        data=about,
+    ):
+        row, text = await api_keys.rotate(
+            session, identity.workspace, key_id, overlap=overlap, actor=identity.actor
+        )
+        about["to"] = row.id
     audit.add(
         session,
         identity.workspace,
         actor=identity.actor,
-        action="api_key.rotate",
-        subject=key_id,
-        data={"to": row.id, "overlap": body.overlap},
+        action="api_key.create",
+        subject=row.id,
+        data={"from": key_id, "role": row.role.value},
+        after=await audit_hashes.stored(session, ApiKey, {"id": row.id}),
     )
     await session.flush()
     return NewApiKey(**_view(row).model_dump(), key=text)
@@ -123,8 +138,11 @@ async def revoke_api_key(
     key_id: KeyPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> None:
     """End a key; it passes nowhere after five seconds. Its row stays, for the audit."""
-    await api_keys.revoke(session, workspace, key_id)
-    audit.add(session, workspace, actor=actor, action="api_key.revoke", subject=key_id)
+    key = {"id": key_id, "workspace": workspace}
+    async with audit_hashes.changing(
+        session, workspace, ApiKey, key, actor=actor, action="api_key.revoke", subject=key_id
+    ):
+        await api_keys.revoke(session, workspace, key_id)
 
 
 def _scope_of(identity: Identity, workspace: str | None) -> str:

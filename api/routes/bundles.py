@@ -1,17 +1,19 @@
 """GET /export and POST /import: definitions with what belongs to them as one YAML document."""
 
 import asyncio
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api.dependencies import CatalogueDep, ConfigDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, CatalogueDep, ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.exporting import gather
 from api.importing import Import
 from api.models.bundles import ImportAnswer, ImportMode
 from api.publishing import check_definition
 from api.source import read_text
+from db import audit
 from schemas.bundle import MAX_BYTES, dump_bundle, parse_bundle
 from schemas.errors import InputError
 from schemas.graph_import import Converted, VisualGraph, convert
@@ -96,6 +98,7 @@ async def import_bundle(
     workspace: WorkspaceDep,
     catalogue: CatalogueDep,
     config: ConfigDep,
+    actor: ActorDep,
     mode: Annotated[
         ImportMode, Query(description="what becomes of things that exist and are different")
     ] = ImportMode.CREATE,
@@ -118,10 +121,21 @@ async def import_bundle(
         catalogue,
         bundle,
         mode,
+        actor,
         enable=enable,
         public_url=config.public_url or "",
     )
-    return await work.run(dry_run=dry_run)
+    answer = await work.run(dry_run=dry_run)
+    if not dry_run:
+        audit.add(
+            session,
+            workspace,
+            actor=actor,
+            action="import_bundle",
+            subject="import_bundle",
+            data=dict(Counter(f"{item.kind} {item.action}" for item in answer.items)),
+        )
+    return answer
 
 
 @router.post("/import/graph", responses=problems(400, 413))

@@ -19,6 +19,7 @@ from api.models.connections import (
 )
 from api.naming import refuse_named
 from db import audit, connections
+from db.audit_hashes import changing_named
 from schemas.connections import AnyConnection
 
 router = APIRouter(tags=["connections"], prefix="/connections")
@@ -80,15 +81,16 @@ async def delete_connection(
     await connections.get(session, workspace, name)
     if not force:
         await refuse_named(session, workspace, "connection", name)
-    await connections.delete(session, workspace, name)
-    audit.add(
+    async with changing_named(
         session,
         workspace,
+        connections.Connection,
+        name,
         actor=actor,
         action="connection.delete",
-        subject=name,
         data={"force": force},
-    )
+    ):
+        await connections.delete(session, workspace, name)
 
 
 @router.post("/{name}/enable", responses=problems(404))

@@ -18,7 +18,8 @@ from api.naming import find_missing
 from api.publishing import check_definition, document_of, read_definition
 from api.source import SOURCE_BODY, SourceDep
 from api.views import definition_summary, published
-from db import audit, definitions
+from db import definitions
+from db.definition_audit import changing_definition, note_version
 
 router = APIRouter(tags=["definitions"])
 
@@ -40,24 +41,20 @@ async def create_definition(
     """Store a new definition, as a draft or published; 409 if the name exists."""
     reading = read_definition(source, catalogue)
     definition = reading.definition
-    version = await definitions.create(
-        session,
-        workspace,
-        definition.name,
-        document_of(definition),
-        source,
-        title=definition.title,
-        publish=publish,
-    )
-    audit.add(
-        session,
-        workspace,
-        actor=actor,
-        action="definition.create",
-        subject=definition.name,
-        data={"version": version.version, "published": publish},
-        after=version.document,
-    )
+    about = {"version": 1, "published": publish}
+    async with changing_definition(
+        session, workspace, definition.name, actor=actor, action="definition.create", data=about
+    ):
+        version = await definitions.create(
+            session,
+            workspace,
+            definition.name,
+            document_of(definition),
+            source,
+            title=definition.title,
+            publish=publish,
+        )
+    await note_version(session, workspace, definition.name, version, actor=actor)
     response.headers["Location"] = f"/api/v1/definitions/{definition.name}"
     active = 1 if publish else None
     missing = await find_missing(session, workspace, definition, source)
@@ -95,6 +92,11 @@ async def get_definition(
 
 
 @router.delete("/definitions/{name}", status_code=204, responses=problems(404, 409))
-async def delete_definition(name: NamePath, session: SessionDep, workspace: WorkspaceDep) -> None:
+async def delete_definition(
+    name: NamePath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
+) -> None:
     """Delete a definition with its versions; 409 while it has open runs. Its past runs stay."""
-    await definitions.delete(session, workspace, name)
+    async with changing_definition(
+        session, workspace, name, actor=actor, action="delete_definition"
+    ):
+        await definitions.delete(session, workspace, name)

@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import CatalogueDep, ConfigDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, CatalogueDep, ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.gallery import Ready, gallery, ready
 from api.importing import Import
 from api.models.bundles import ImportAnswer, ImportMode
 from api.models.common import NamePath
 from api.models.gallery import GalleryDetail, GalleryEntry, GalleryList, InstallInput
-from db import bundles
+from db import audit, bundles
 from schemas.errors import ConflictError
 
 router = APIRouter(tags=["bundles"], prefix="/gallery")
@@ -46,6 +46,7 @@ async def install_gallery_entry(
     workspace: WorkspaceDep,
     catalogue: CatalogueDep,
     config: ConfigDep,
+    actor: ActorDep,
 ) -> ImportAnswer:
     """Copy one into the workspace and publish it; 409 if the name is taken.
 
@@ -63,9 +64,19 @@ async def install_gallery_entry(
         catalogue,
         bundle,
         ImportMode.SKIP,
+        actor,
         public_url=config.public_url or "",
     )
-    return await work.run()
+    answer = await work.run()
+    audit.add(
+        session,
+        workspace,
+        actor=actor,
+        action="install_gallery_entry",
+        subject=name,
+        data={"as": wanted},
+    )
+    return answer
 
 
 def _entry(found: Ready) -> GalleryEntry:

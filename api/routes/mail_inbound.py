@@ -8,7 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
 from api.auth import public
 from api.config import ApiConfig
 from api.correlation import request_id
-from api.dependencies import ConfigDep, DatabaseDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, ConfigDep, DatabaseDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.inbound_body import INBOUND_BODY, read_inbound
 from api.models.common import PageDep
@@ -23,6 +23,7 @@ from api.models.mail_inboxes import (
 from api.outbox import Outbox
 from api.routes.runs import StarterDep
 from db import connections, inbound_table, mail_inboxes, mail_intake, tenancy
+from db.audit_hashes import changing_named
 from db.mail_inboxes import MailInbox
 from schemas.connections import CONNECTION_NAME
 from schemas.errors import ConflictError, InputError
@@ -59,6 +60,7 @@ async def put_inbox(
     session: SessionDep,
     workspace: WorkspaceDep,
     config: ConfigDep,
+    actor: ActorDep,
     response: Response,
 ) -> InboxView:
     """Make or change a way in; the answer for a new webhook holds its token, shown this once."""
@@ -67,15 +69,16 @@ async def put_inbox(
         if found is None or found.kind != "imap":
             raise InputError(f"there is no connection {body.connection!r} of kind imap")
     token = secrets.token_urlsafe(32)
-    row, made = await mail_inboxes.put(
-        session,
-        workspace,
-        name,
-        body.kind,
-        connection=body.connection,
-        enabled=body.enabled,
-        token=token,
-    )
+    async with changing_named(session, workspace, MailInbox, name, actor=actor, action="put_inbox"):
+        row, made = await mail_inboxes.put(
+            session,
+            workspace,
+            name,
+            body.kind,
+            connection=body.connection,
+            enabled=body.enabled,
+            token=token,
+        )
     if made:
         response.status_code = 201
     return _view(row, token if made and body.kind is InboxKind.WEBHOOK else None, config)
@@ -83,17 +86,30 @@ async def put_inbox(
 
 @router.post("/inboxes/{name}/rotate", responses=problems(404, 409))
 async def rotate_inbox_token(
-    name: InboxPath, session: SessionDep, workspace: WorkspaceDep, config: ConfigDep
+    name: InboxPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    config: ConfigDep,
+    actor: ActorDep,
 ) -> InboxView:
     """Give a webhook a new token, shown this once; the one before is unknown from now on."""
     token = secrets.token_urlsafe(32)
-    return _view(await mail_inboxes.rotate(session, workspace, name, token), token, config)
+    async with changing_named(
+        session, workspace, MailInbox, name, actor=actor, action="rotate_inbox_token"
+    ):
+        row = await mail_inboxes.rotate(session, workspace, name, token)
+    return _view(row, token, config)
 
 
 @router.delete("/inboxes/{name}", status_code=204, responses=problems(404))
-async def delete_inbox(name: InboxPath, session: SessionDep, workspace: WorkspaceDep) -> None:
+async def delete_inbox(
+    name: InboxPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
+) -> None:
     """Delete a way in; what came through it stays."""
-    await mail_inboxes.delete(session, workspace, name)
+    async with changing_named(
+        session, workspace, MailInbox, name, actor=actor, action="delete_inbox"
+    ):
+        await mail_inboxes.delete(session, workspace, name)
 
 
 @router.get("/inbound", responses=problems())

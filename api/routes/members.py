@@ -6,7 +6,7 @@ from api.dependencies import ActorDep, IdentityDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.identity import ForbiddenError
 from api.models.access import MemberInput, MemberList, MemberPath, MemberView
-from db import audit, members
+from db import audit_hashes, members
 from db.members import Member
 
 router = APIRouter(tags=["access"], prefix="/members")
@@ -33,15 +33,17 @@ async def put_member(
         grants={name: role.value for name, role in body.grants.items()},
         created_by=identity.actor,
     )
-    row = await members.put(session, member)
-    audit.add(
+    async with audit_hashes.changing(
         session,
         identity.workspace,
+        Member,
+        {"workspace": identity.workspace, "subject": subject},
         actor=identity.actor,
         action="member.put",
         subject=subject,
         data=body.model_dump(mode="json"),
-    )
+    ):
+        row = await members.put(session, member)
     return _view(row)
 
 
@@ -50,8 +52,11 @@ async def delete_member(
     subject: MemberPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
 ) -> None:
     """Let a user out; tokens that name workspace and role themselves go on."""
-    await members.delete(session, workspace, subject)
-    audit.add(session, workspace, actor=actor, action="member.delete", subject=subject)
+    key = {"workspace": workspace, "subject": subject}
+    async with audit_hashes.changing(
+        session, workspace, Member, key, actor=actor, action="member.delete", subject=subject
+    ):
+        await members.delete(session, workspace, subject)
 
 
 def _view(row: Member) -> MemberView:

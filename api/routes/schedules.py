@@ -16,6 +16,7 @@ from api.models.schedules import (
     FiredAnswer,
     SchedulePreview,
 )
+from api.routes.triggers import changing_trigger
 from db import definitions, schedule_table, schedules, triggers
 from db.base import now
 from db.trigger_table import Trigger
@@ -50,20 +51,30 @@ async def preview_schedule(
 
 @router.post("/pause", status_code=204, responses=problems(404))
 async def pause_schedule(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> None:
     """Start nothing until resumed; what falls due meanwhile is not made good."""
     trigger = await _trigger(session, workspace, name, trigger_id)
-    await schedules.set_paused(session, trigger, paused=True)
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "pause_schedule"):
+        await schedules.set_paused(session, trigger, paused=True)
 
 
 @router.post("/resume", status_code=204, responses=problems(404))
 async def resume_schedule(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> None:
     """Go on with what falls due from now on."""
     trigger = await _trigger(session, workspace, name, trigger_id)
-    await schedules.set_paused(session, trigger, paused=False)
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "resume_schedule"):
+        await schedules.set_paused(session, trigger, paused=False)
 
 
 @router.post("/fire", status_code=202, responses=problems(404, 409, 413))

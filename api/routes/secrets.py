@@ -9,7 +9,8 @@ from api.errors import problems
 from api.models.connections import SecretInput, SecretList, SecretView
 from api.naming import refuse_named
 from api.routes.connections import Force
-from db import audit, secrets
+from db import secrets
+from db.audit_hashes import changing_named
 from schemas.connections import SECRET_NAME
 from schemas.errors import NotFoundError
 
@@ -38,8 +39,10 @@ async def put_secret(
 
     409 where no keys are configured to seal it with.
     """
-    row = await secrets.put(session, workspace, name, body.value, keyring)
-    audit.add(session, workspace, actor=actor, action="secret.put", subject=name)
+    async with changing_named(
+        session, workspace, secrets.Secret, name, actor=actor, action="secret.put"
+    ):
+        row = await secrets.put(session, workspace, name, body.value, keyring)
     return _view(row)
 
 
@@ -56,15 +59,16 @@ async def delete_secret(
         raise NotFoundError(f"there is no secret named {name!r}")
     if not force:
         await refuse_named(session, workspace, "secret", name)
-    await secrets.delete(session, workspace, name)
-    audit.add(
+    async with changing_named(
         session,
         workspace,
+        secrets.Secret,
+        name,
         actor=actor,
         action="secret.delete",
-        subject=name,
         data={"force": force},
-    )
+    ):
+        await secrets.delete(session, workspace, name)
 
 
 def _view(row: secrets.Secret) -> SecretView:

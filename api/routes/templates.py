@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from activities.liquid import check_template
 from activities.mail_preview import preview
-from api.dependencies import ConfigDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import SlugPath, VersionPath
 from api.models.templates import (
@@ -19,6 +19,7 @@ from api.models.templates import (
     TemplateView,
 )
 from db import leads, templates
+from db.audit_hashes import changing_named
 from schemas.errors import InputError
 
 router = APIRouter(tags=["templates"], prefix="/templates")
@@ -42,7 +43,11 @@ async def get_template(
 
 @router.put("/{name}", responses=problems(400, 413))
 async def put_template(
-    name: SlugPath, body: TemplateInput, session: SessionDep, workspace: WorkspaceDep
+    name: SlugPath,
+    body: TemplateInput,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> TemplateView:
     """Create a template or add a version to it; 422 where its Liquid has faults.
 
@@ -55,16 +60,24 @@ async def put_template(
     ]
     if faults:
         raise InputError(f"the template is not valid: {faults[0].message}", problems=faults)
-    row = await templates.put(
-        session, workspace, name, subject=body.subject, text=body.text, html=body.html
-    )
+    async with changing_named(
+        session, workspace, templates.Template, name, actor=actor, action="put_template"
+    ):
+        row = await templates.put(
+            session, workspace, name, subject=body.subject, text=body.text, html=body.html
+        )
     return TemplateView.model_validate(row.model_dump())
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404))
-async def delete_template(name: SlugPath, session: SessionDep, workspace: WorkspaceDep) -> None:
+async def delete_template(
+    name: SlugPath, session: SessionDep, workspace: WorkspaceDep, actor: ActorDep
+) -> None:
     """Delete a template with its versions; a step that still names it will fail."""
-    await templates.delete(session, workspace, name)
+    async with changing_named(
+        session, workspace, templates.Template, name, actor=actor, action="delete_template"
+    ):
+        await templates.delete(session, workspace, name)
 
 
 @router.get("/{name}/versions", responses=problems(404))
@@ -89,10 +102,24 @@ async def get_template_version(
 
 @router.post("/{name}/versions/{version}/restore", responses=problems(404))
 async def restore_template_version(
-    name: SlugPath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+    name: SlugPath,
+    version: VersionPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> TemplateView:
     """Make an old version the newest again, under a number of its own."""
-    row = await templates.restore(session, workspace, name, version)
+    about = {"version": version}
+    async with changing_named(
+        session,
+        workspace,
+        templates.Template,
+        name,
+        actor=actor,
+        action="restore_template_version",
+        data=about,
+    ):
+        row = await templates.restore(session, workspace, name, version)
     return TemplateView.model_validate(row.model_dump())
 
 

@@ -1,17 +1,20 @@
 """/definitions/{name}/triggers: what starts runs of a definition by itself."""
 
 import secrets
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.config import ApiConfig
-from api.dependencies import ConfigDep, SessionDep, WorkspaceDep
+from api.dependencies import ActorDep, ConfigDep, SessionDep, WorkspaceDep
 from api.errors import problems
 from api.models.common import NamePath, PageDep
 from api.models.triggers import VIEWS, TriggerPage, TriggerState, TriggerView
 from api.trigger_rules import check_trigger
-from db import definitions, triggers
+from db import audit, audit_hashes, definitions, triggers
+from db.trigger_table import Trigger
 from db.webhooks import hash_token, set_token
 from schemas.triggers import TriggerInput, WebhookTrigger
 
@@ -27,6 +30,7 @@ async def create_trigger(
     session: SessionDep,
     workspace: WorkspaceDep,
     config: ConfigDep,
+    actor: ActorDep,
     response: Response,
 ) -> TriggerView:
     """Add a trigger; from now on it starts runs of the active version.
@@ -38,6 +42,7 @@ async def create_trigger(
     row = await triggers.add(
         session, workspace, name, body, token_hash=hash_token(token) if token else None
     )
+    await note_trigger(session, row, actor=actor)
     response.headers["Location"] = f"/api/v1/definitions/{name}/triggers/{row.id}"
     return _view(row, token, config)
 
@@ -67,26 +72,41 @@ async def replace_trigger(
     body: TriggerInput,
     session: SessionDep,
     workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> TriggerView:
     """Change a trigger, all but its kind; `enabled: false` rests it."""
     await check_trigger(session, workspace, name, body)
-    return _view(await triggers.replace(session, workspace, name, trigger_id, body))
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "replace_trigger"):
+        row = await triggers.replace(session, workspace, name, trigger_id, body)
+    return _view(row)
 
 
 @router.post("/{trigger_id}/enable", responses=problems(404))
 async def enable_trigger(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> TriggerView:
     """Let a trigger fire again."""
-    return _view(await triggers.switch(session, workspace, name, trigger_id, enabled=True))
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "enable_trigger"):
+        row = await triggers.switch(session, workspace, name, trigger_id, enabled=True)
+    return _view(row)
 
 
 @router.post("/{trigger_id}/disable", responses=problems(404))
 async def disable_trigger(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> TriggerView:
     """Rest a trigger: what would have fired it is refused, or passes by."""
-    return _view(await triggers.switch(session, workspace, name, trigger_id, enabled=False))
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "disable_trigger"):
+        row = await triggers.switch(session, workspace, name, trigger_id, enabled=False)
+    return _view(row)
 
 
 @router.post("/{trigger_id}/rotate", responses=problems(404))
@@ -96,21 +116,60 @@ async def rotate_token(
     session: SessionDep,
     workspace: WorkspaceDep,
     config: ConfigDep,
+    actor: ActorDep,
 ) -> TriggerView:
     """Give a webhook a new token, shown this once; the one before is unknown from now on."""
     row = await triggers.get(session, workspace, name, trigger_id)
     token = new_token()
-    await set_token(session, row, token)
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "rotate_token"):
+        await set_token(session, row, token)
     return _view(row, token, config)
 
 
 @router.delete("/{trigger_id}", status_code=204, responses=problems(404, 409))
 async def delete_trigger(
-    name: NamePath, trigger_id: TriggerPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    trigger_id: TriggerPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> None:
     """Delete a trigger; the runs that it has started go on."""
     await definitions.get(session, workspace, name)
-    await triggers.delete(session, workspace, name, trigger_id)
+    async with changing_trigger(session, workspace, name, trigger_id, actor, "delete_trigger"):
+        await triggers.delete(session, workspace, name, trigger_id)
+
+
+async def note_trigger(session: AsyncSession, row: Trigger, *, actor: str) -> None:
+    """Add an audit entry for a trigger that was made just now."""
+    audit.add(
+        session,
+        row.workspace,
+        actor=actor,
+        action="create_trigger",
+        subject=f"{row.definition}/{row.id}",
+        after=await audit_hashes.stored(session, Trigger, {"id": row.id}),
+    )
+
+
+def changing_trigger(
+    session: AsyncSession,
+    workspace: str,
+    definition: str,
+    trigger_id: str,
+    actor: str,
+    action: str,
+) -> AbstractAsyncContextManager[None]:
+    """Add an audit entry for what the block does to a trigger."""
+    return audit_hashes.changing(
+        session,
+        workspace,
+        Trigger,
+        {"workspace": workspace, "definition": definition, "id": trigger_id},
+        actor=actor,
+        action=action,
+        subject=f"{definition}/{trigger_id}",
+    )
 
 
 def new_token() -> str:

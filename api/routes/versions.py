@@ -11,7 +11,8 @@ from api.publishing import definition_of, document_of, find_version, read_defini
 from api.routes.definitions import Publish
 from api.source import SOURCE_BODY, SourceDep
 from api.views import published, version_summary
-from db import audit, definitions
+from db import definitions
+from db.definition_audit import changing_definition, changing_version, note_version
 from schemas.validation import check
 
 router = APIRouter(tags=["definitions"], prefix="/definitions/{name}/versions")
@@ -31,24 +32,17 @@ async def create_version(
     """Add a version, as a draft or published; runs already started keep theirs."""
     reading = read_definition(source, catalogue, name=name)
     definition = reading.definition
-    version = await definitions.add_version(
-        session,
-        workspace,
-        name,
-        document_of(definition),
-        source,
-        title=definition.title,
-        publish=publish,
-    )
-    audit.add(
-        session,
-        workspace,
-        actor=actor,
-        action="version.create",
-        subject=f"{name}/{version.version}",
-        data={"published": publish},
-        after=version.document,
-    )
+    async with changing_definition(session, workspace, name, actor=actor):
+        version = await definitions.add_version(
+            session,
+            workspace,
+            name,
+            document_of(definition),
+            source,
+            title=definition.title,
+            publish=publish,
+        )
+    await note_version(session, workspace, name, version, actor=actor)
     response.headers["Location"] = f"/api/v1/definitions/{name}/versions/{version.version}"
     active = version.version if publish else None
     missing = await find_missing(session, workspace, definition, source)
@@ -88,15 +82,10 @@ async def publish_version(
     catalogue: CatalogueDep,
 ) -> Published:
     """Make a version the active one; 409 if it is deprecated."""
-    row = await definitions.publish(session, workspace, name, version)
-    audit.add(
-        session,
-        workspace,
-        actor=actor,
-        action="version.publish",
-        subject=f"{name}/{version}",
-        after=row.document,
-    )
+    async with changing_version(
+        session, workspace, name, version, actor=actor, action="version.publish"
+    ):
+        row = await definitions.publish(session, workspace, name, version)
     missing = await find_missing(session, workspace, definition_of(row), row.source)
     warnings = [*check(row.source, catalogue).warnings, *missing]
     return published(name, row, active=version, warnings=warnings)
@@ -104,8 +93,15 @@ async def publish_version(
 
 @router.post("/{version}/deprecate", responses=problems(404, 409))
 async def deprecate_version(
-    name: NamePath, version: VersionPath, session: SessionDep, workspace: WorkspaceDep
+    name: NamePath,
+    version: VersionPath,
+    session: SessionDep,
+    workspace: WorkspaceDep,
+    actor: ActorDep,
 ) -> VersionSummary:
     """Let no run start with a version any more; runs already started go on."""
-    row = await definitions.deprecate(session, workspace, name, version)
+    async with changing_version(
+        session, workspace, name, version, actor=actor, action="deprecate_version"
+    ):
+        row = await definitions.deprecate(session, workspace, name, version)
     return version_summary(name, row, active=None)

@@ -1,6 +1,9 @@
 """/workspaces: the tenants, for the operator of the installation alone."""
 
+from contextlib import AbstractAsyncContextManager
+
 from fastapi import APIRouter
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.dependencies import ActorDep, ConfigDep, DatabaseDep
 from api.errors import problems
@@ -11,7 +14,7 @@ from api.models.access import (
     WorkspacePath,
     WorkspaceView,
 )
-from db import audit, tenancy, workspaces
+from db import audit_hashes, tenancy, workspaces
 from db.workspaces import Workspace
 from schemas.errors import ConflictError
 
@@ -35,9 +38,11 @@ async def create_workspace(
     if body.name == config.workspace:
         raise ConflictError("that is the installation's own workspace")
     with tenancy.scope(body.name):
-        async with database.session() as session:
+        async with (
+            database.session() as session,
+            _changing(session, body.name, actor, "workspace.create"),
+        ):
             row = await workspaces.create(session, body.name, body.title)
-            audit.add(session, body.name, actor=actor, action="workspace.create", subject=body.name)
     return _view(row)
 
 
@@ -55,9 +60,11 @@ async def update_workspace(
 ) -> WorkspaceView:
     """Give a workspace another title."""
     with tenancy.scope(name):
-        async with database.session() as session:
+        async with (
+            database.session() as session,
+            _changing(session, name, actor, "workspace.update"),
+        ):
             row = await workspaces.rename(session, name, body.title)
-            audit.add(session, name, actor=actor, action="workspace.update", subject=name)
     return _view(row)
 
 
@@ -65,9 +72,20 @@ async def update_workspace(
 async def delete_workspace(name: WorkspacePath, database: DatabaseDep, actor: ActorDep) -> None:
     """Delete a workspace without definitions and runs, and its keys; the audit stays."""
     with tenancy.scope(name):
-        async with database.session() as session:
+        async with (
+            database.session() as session,
+            _changing(session, name, actor, "workspace.delete"),
+        ):
             await workspaces.delete(session, name)
-            audit.add(session, name, actor=actor, action="workspace.delete", subject=name)
+
+
+def _changing(
+    session: AsyncSession, name: str, actor: str, action: str
+) -> AbstractAsyncContextManager[None]:
+    key = {"workspace": name}
+    return audit_hashes.changing(
+        session, name, Workspace, key, actor=actor, action=action, subject=name
+    )
 
 
 def _view(row: Workspace) -> WorkspaceView:
