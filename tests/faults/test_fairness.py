@@ -141,16 +141,18 @@ async def test_a_flood_of_one_workspace_leaves_others_their_latency(
             await measured(stand, small, own)
             idle = p95(await measured(stand, small, own))
             beside = await beside_a_flood(stand, big, small, flood, own)
-            without = None
+            without: dict[str, int] = {}
+            stand.kill_api()
+            await stand.start_api()
             if long:
                 # The control: without the cap its steps stand in the other's queue.
-                stand.kill_api()
-                await stand.start_api()
-                without = await beside_a_flood(stand, big, small, 100, own)
+                found = await beside_a_flood(stand, big, small, 100, own)
+                without = {"without_the_cap_p95_ms": found}
     stand.kill_worker()
     said = {"runs_of_the_other": flood, "own_runs": own, "cap_of_open_runs": CAP}
-    said |= {"idle_p95_ms": idle, "beside_p95_ms": beside, "without_the_cap_p95_ms": without}
+    said |= {"idle_p95_ms": idle, "beside_p95_ms": beside, **without}
     figures("T15 fairness", **said)
     _log.warning("%s", said)
-    if without is not None:
-        assert beside <= TIMES * idle < without
+    if long:
+        assert beside <= TIMES * idle
+    assert all(found > TIMES * idle for found in without.values())
