@@ -76,7 +76,7 @@ async def test_a_cold_worker_takes_all_runs_on(
     await asyncio.gather(*(handle.signal("go", 1) for handle in handles))
     began = time.monotonic()
     async with worker_of(client, services, queue):
-        await asyncio.gather(*(runner.end(handle) for handle in handles))
+        await asyncio.gather(*(handle.result() for handle in handles))
         seconds = time.monotonic() - began
     after = await failed_tasks(handles)
     assert not (after - before)["deadlock"], after - before

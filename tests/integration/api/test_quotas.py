@@ -100,7 +100,7 @@ async def test_a_flood_of_events_leaves_a_run_steerable(
     outbox = Outbox(Starter(database, state.gateway, state.config, state.catalogue, state.circuit))
     # The event that it waits for comes through, behind all others.
     assert await tell(count, good=True) == 202
-    async with asyncio.timeout(300 if long else 120):
+    async with asyncio.timeout(1200 if long else 120):
         while (await api.get(f"/api/v1/runs/{run_id}")).json()["status"] != "completed":
             await outbox.once()
             await asyncio.sleep(0.2)
