@@ -156,7 +156,7 @@ async def test_every_process_pushes_its_metrics_and_traces(
     assert b"deployment.environment.name" in everything
     assert CANARY.encode() not in everything
     # Logs are joined with traces.
-    assert TRACE in children.log("worker").read_text()
+    assert TRACE in children.log("api").read_text()
 
 
 def points(metric: Any) -> list[Any]:
