@@ -13,6 +13,7 @@ from api.config import ApiConfig
 from api.credentials import Credentials
 from api.dependencies import ConfigDep, DatabaseDep, GatewayDep
 from api.identity import ForbiddenError, Identity, UnauthorizedError
+from api.plain_page import plain_page
 from api.raw_body import read_body
 from db import audit, tenancy
 from db.base import now
@@ -23,36 +24,7 @@ router = APIRouter(include_in_schema=False, prefix="/codec")
 
 MAX_BYTES = 8 * 1024
 _SCOPE = "process:write"
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
-    " frame-ancestors 'none'; base-uri 'none'",
-    "X-Robots-Tag": "noindex",
-}
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Payloads in Temporal's Web UI</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 12vh auto; max-width: 30rem;
-  padding: 0 1.5rem; }}
-label, input {{ display: block; }}
-input {{ font: inherit; box-sizing: border-box; width: 100%; padding: .5rem;
-  margin: .3rem 0 1rem; }}
-button {{ font: inherit; padding: .6rem 1.2rem; cursor: pointer; }}
-</style>
-</head>
-<body>
-<main>
-<h1>Payloads in Temporal's Web UI</h1>
-{content}
-</main>
-</body>
-</html>
-"""
+_TITLE = "Payloads in Temporal's Web UI"
 _ASK = """\
 {said}
 <p>With an API key the pages of <code>{origin}</code> can read the payloads of the key's workspace
@@ -115,13 +87,14 @@ async def sign_in_to_codec(
             data={"until": ends_at.isoformat(timespec="seconds")},
         )
     here = (config.public_url or str(request.base_url)).rstrip("/")
-    answer = _page(
+    answer = plain_page(
+        _TITLE,
         _SIGNED_IN.format(
             actor=escape(identity.actor),
             workspace=escape(identity.workspace),
             until=f"{ends_at:%Y-%m-%d %H:%M} UTC",
             endpoint=escape(f"{here}/api/v1/codec"),
-        )
+        ),
     )
     set_cookie(answer, value, secure=_secure(request, config))
     return answer
@@ -179,8 +152,4 @@ def _ask(origin: str, said: str = "", status: int = 200) -> HTMLResponse:
         origin=escape(origin),
         hours=int(LIFETIME.total_seconds() // 3600),
     )
-    return _page(content, status)
-
-
-def _page(content: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(_PAGE.format(content=content), status_code=status, headers=_HEADERS)
+    return plain_page(_TITLE, content, status=status)
