@@ -45,10 +45,10 @@ check: $(if $(filter $(BIN)/uv,$(UV)),$(BIN)/uv)
 	$(call timed,$(BIN)/python -m dev.supply)
 	$(call timed,$(MAKE) chromium)
 
-# Most of the time is waiting: for timers, restarts, servers. So two processes take files in turn,
+# Most of the time is waiting: for timers, restarts, servers. So three processes take files in turn,
 # each with one server of each kind. They must collect the same tests, hence the fixed seed.
 tests: ## Run the tests alone, after `make setup` (ARGS='-k journey')
-	@PYTHONHASHSEED=0 $(BIN)/pytest --numprocesses=2 --dist=loadfile --durations=10 $(ARGS)
+	@PYTHONHASHSEED=0 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 format: setup ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
