@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -96,8 +95,13 @@ class Search:
 
 
 def _most_resident() -> int:
-    """Give the most memory that the process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Give the most memory that the process ever had, in bytes; raises OSError without /proc.
+
+    Not `ru_maxrss`: a process inherits the one of the process that it was forked from.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def guided(options: argparse.Namespace) -> None:

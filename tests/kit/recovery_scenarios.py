@@ -231,7 +231,7 @@ RECOVERY = [
         "compensate-cancel",
         f"{_undone('a')}, {SLEEP}",
         "cancelled",
-        act=cancel,
+        act=both(stands(step_is("sleep", "waiting")), cancel),
         steps_end={"a": "compensated"},
     ),
     Recovery(

@@ -21,7 +21,7 @@ from tests.model.story import Story
 from tests.model.wrongs import WRONGS
 
 _log = logging.getLogger("sojourn.model")
-USUAL, LONG = 2000, 20_000
+USUAL, LONG = 500, 20_000
 # A wrong interpreter differs within so many, or nobody sees it.
 _FOR_CONTROLS = 300
 # Disagreements, after which the rest is not played.

@@ -15,6 +15,7 @@ from db.audit import AuditEntry
 from db.engine import Database
 from db.rotation import rotate
 from schemas.keyring import KEY_BYTES, KeyRing, SealError
+from terminal import Exit
 from tests.conftest import MakeDatabase
 
 OLD, NEW = b"o" * KEY_BYTES, b"n" * KEY_BYTES
@@ -117,7 +118,7 @@ async def test_the_command_says_how_many(own: Database, repository: Path) -> Non
         return process.returncode, output.decode()
 
     code, told = await run(ring.split(",")[0])
-    assert (code, "'k1'" in told, "hint:" in told) == (1, True, True)
+    assert (code, "'k1'" in told, "hint:" in told) == (Exit.CONFLICT, True, True)
     assert await run(ring) == (
         0,
         "sealed 1 connections and 2 secrets anew with the key 'k2'\n",
