@@ -38,7 +38,7 @@ async def get_gallery_entry(name: NamePath) -> GalleryDetail:
     )
 
 
-@router.post("/{name}/install", status_code=201, responses=problems(404, 409, 413))
+@router.post("/{name}/install", status_code=201, responses=problems(400, 404, 409, 413))
 async def install_gallery_entry(
     name: NamePath,
     body: InstallInput,

@@ -131,7 +131,7 @@ async def cancel_run(run_id: RunPath, helm: HelmDep) -> RunRef:
     return await helm.steer(run_id, "run.cancel", helm.gateway.cancel)
 
 
-@router.post("/terminate", responses=problems(404, 409))
+@router.post("/terminate", responses=problems(400, 404, 409))
 async def terminate_run(run_id: RunPath, helm: HelmDep, body: TerminateRun) -> RunRef:
     """End the run at once, where it stands: nothing is compensated, and no worker is asked.
 
@@ -142,7 +142,7 @@ async def terminate_run(run_id: RunPath, helm: HelmDep, body: TerminateRun) -> R
     return await helm.terminate(run_id, body.reason)
 
 
-@router.post("/unblock", status_code=202, responses=problems(404, 409))
+@router.post("/unblock", status_code=202, responses=problems(400, 404, 409))
 async def unblock_run(run_id: RunPath, helm: HelmDep, body: UnblockRun | None = None) -> RunRef:
     """Have a blocked run go on at once, when what held it up is mended.
 

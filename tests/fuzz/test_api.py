@@ -12,7 +12,9 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from temporalio.worker import Worker
 
+from activities.probing import Prober
 from activities.registry import load
+from activities.services import Services
 from api.app import create_app
 from api.config import ApiConfig
 from db.engine import Database
@@ -61,6 +63,7 @@ async def address(
     catalogue: Catalogue,
     worker: Worker,
     keyring: KeyRing,
+    services: Services,
 ) -> AsyncIterator[str]:
     """The address of a served API with a database of its own."""
     database = Database(await migrated_database())
@@ -71,6 +74,7 @@ async def address(
         config=ApiConfig(api_key=API_KEY, max_body_bytes=2 * 1024 * 1024),
         keyring=keyring,
         simulator=Simulator(load()),
+        prober=Prober(lambda: services.http, lambda: services.ai_http, mail=services.mail_targets),
     )
     # Built at its first use, which on a busy machine takes longer than who asks would wait.
     app.openapi()
