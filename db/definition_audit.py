@@ -27,14 +27,13 @@ def changing_definition(
     many: bool = False,
 ) -> AbstractAsyncContextManager[None]:
     """Add an entry for what the block does to a definition."""
-    return audit_hashes.changing(
+    return audit_hashes.changing_named(
         session,
         workspace,
         Definition,
-        {"workspace": workspace, "name": name},
+        name,
         actor=actor,
         action=action,
-        subject=name,
         data=data,
         many=many,
         only_if_changed=action == UPDATE,
