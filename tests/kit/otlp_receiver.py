@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -48,8 +49,9 @@ class Receiver:
                         for span in scope.spans:
                             yield _service(each), span
 
-    def serve(self) -> ThreadingHTTPServer:
-        """Listen in a thread; the server is the caller's to shut down."""
+    @contextmanager
+    def serving(self) -> "Iterator[Receiver]":
+        """Listen in a thread until the block ends; gives itself."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,7 +75,11 @@ class Receiver:
         server.daemon_threads = True
         self.port = server.server_port
         Thread(target=server.serve_forever, daemon=True).start()
-        return server
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
 
 
 def _service(resource: Any) -> str:

@@ -2,11 +2,12 @@
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Gives each connection to `converse`; use it as `async with`. Its end ends them all."""
 
     host: str = "127.0.0.1"
@@ -29,9 +30,9 @@ class LoopbackServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @abstractmethod
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk on one connection, which is closed afterwards."""
-        raise NotImplementedError
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ class WireServer(LoopbackServer):
             await writer.drain()
 
 
-class WireAnswers:
+class WireAnswers(ABC):
     """A server of its own kind over a WireServer, whose handler is `answer`; use it likewise."""
 
     async def __aenter__(self) -> Self:
@@ -71,9 +72,9 @@ class WireAnswers:
         """Its port on loopback."""
         return self._wire.port
 
+    @abstractmethod
     async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
-        raise NotImplementedError
 
 
 async def _read(reader: asyncio.StreamReader) -> Received | None:

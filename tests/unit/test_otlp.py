@@ -17,11 +17,8 @@ CALLER = "b7ad6b7169203331"
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    server = found.serve()
-    yield found
-    server.shutdown()
-    server.server_close()
+    with Receiver().serving() as found:
+        yield found
 
 
 def page() -> bytes:

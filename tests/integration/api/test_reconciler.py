@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from httpx2 import AsyncClient
 from structlog.testing import capture_logs
 from temporalio import activity
@@ -25,6 +24,7 @@ from schemas.errors import NotFoundError, UnavailableError
 from schemas.run import Projection, RunStart, RunStatus
 from schemas.validation import load_definition
 from tests.integration.api.conftest import WAITING, Publish, a_name, start, until_status
+from tests.kit.losing import rewrite
 from workflows.gateway import Execution, Gateway
 from workflows.setup import connect
 from workflows.worker_options import build_worker
@@ -36,12 +36,6 @@ async def row(database: Database, run_id: str) -> runs.Run:
     """A run's row."""
     async with database.session() as session:
         return await runs.get(session, "default", run_id)
-
-
-async def rewrite(database: Database, statement: str, **values: object) -> None:
-    """Do to the rows what a crash would."""
-    async with database.session() as session:
-        await (await session.connection()).execute(sa.text(statement), values)
 
 
 async def test_terminated_runs(

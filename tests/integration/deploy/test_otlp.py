@@ -34,11 +34,8 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    server = found.serve()
-    yield found
-    server.shutdown()
-    server.server_close()
+    with Receiver().serving() as found:
+        yield found
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from tests.integration.api.conftest import (
 from tests.integration.sealed.conftest import UI, make_app
 from tests.kit.journey import Journey
 from tests.kit.sealing import payloads_of, sealing
+from tests.kit.serving import served
 from workflows.codec import is_sealed
 from workflows.gateway import Gateway
 from workflows.opening import PayloadDesk
@@ -176,28 +177,16 @@ async def test_without_keys_there_is_none(
 async def test_temporals_program_shows_what_it_opened(
     api: AsyncClient, app: Any, publish: Publish, outsider: Client, temporal_address: str
 ) -> None:
-    import uvicorn
-
-    from process import QuietServer
-
     workflow_id, _ = await kept(api, publish, outsider)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
-    server = QuietServer(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(120):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        find_program("temporal"),
-        *("workflow", "show", "--address", temporal_address, "--workflow-id", workflow_id),
-        *("--output", "json", "--codec-endpoint", f"http://127.0.0.1:{port}/api/v1/codec"),
-        *("--codec-auth", f"Bearer {Journey.API_KEY}"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    server.should_exit = True
-    await serving
+    async with served(app) as address:
+        process = await asyncio.create_subprocess_exec(
+            find_program("temporal"),
+            *("workflow", "show", "--address", temporal_address, "--workflow-id", workflow_id),
+            *("--output", "json", "--codec-endpoint", f"{address}/api/v1/codec"),
+            *("--codec-auth", f"Bearer {Journey.API_KEY}"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
     assert process.returncode == 0
     started = json.loads(output)["events"][0]["workflowExecutionStartedEventAttributes"]
     (given,) = started["input"]["payloads"]
