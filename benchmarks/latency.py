@@ -18,7 +18,7 @@ from benchmarks.handwritten import Order
 from benchmarks.stack import Stack
 from db import audit, idempotency, runs
 from db.ids import new_id
-from dev.ports import HOST, any_port, is_free
+from dev.ports import HOST, any_port
 
 _DEFINITION = """\
 name: start-latency
@@ -108,7 +108,7 @@ async def measure(stack: Stack, count: int) -> Latency:
         SOJOURN_API_KEY=key,
         SOJOURN_TASK_QUEUE=_QUEUE,
     )
-    await asyncio.to_thread(server.wait_until, lambda: not is_free(port))
+    await asyncio.to_thread(server.wait_until, lambda: server.listens_on(port))
     found = Latency()
     async with httpx2.AsyncClient(
         base_url=f"http://{HOST}:{port}",

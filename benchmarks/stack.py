@@ -16,7 +16,7 @@ from temporalio.client import Client
 from db.engine import Database
 from db.migrate import upgrade
 from dev.errors import StackError
-from dev.ports import HOST, any_port, is_free
+from dev.ports import HOST, any_port
 from dev.postgres import EmbeddedPostgres
 from dev.processes import Child
 from dev.temporal import TemporalServer
@@ -128,7 +128,7 @@ async def running_stack() -> AsyncIterator[Stack]:
             client=client,
         )
         target = stack.spawn("benchmarks.target", str(port))
-        await asyncio.to_thread(target.wait_until, lambda: not is_free(port))
+        await asyncio.to_thread(target.wait_until, lambda: target.listens_on(port))
         yield stack
     finally:
         if stack is not None:

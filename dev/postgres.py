@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from dev.processes import Child, stop_leftover
 
 _USER = "sojourn"
 _SERVICE_USER = "nobody"
+_NOTE_LINES = 8
 
 
 def _programs() -> Path:
@@ -80,6 +80,10 @@ class EmbeddedPostgres:
         return self.folder / "data"
 
     @property
+    def _note(self) -> Path:
+        return self.data / "postmaster.pid"
+
+    @property
     def log(self) -> Path:
         """The server's log file."""
         return self.folder / "log"
@@ -132,9 +136,8 @@ class EmbeddedPostgres:
             cwd=Path("/"),
             stop_signal=signal.SIGINT,
         )
-        probe = [str(programs / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         try:
-            self._child.wait_until(lambda: _succeeds(probe))
+            self._child.wait_until(self._accepts)
         except BaseException:
             self.stop()
             raise
@@ -175,13 +178,22 @@ class EmbeddedPostgres:
             shutil.rmtree(self.data, ignore_errors=True)
             raise StackError(f"PostgreSQL's initdb failed:\n{done.stderr.strip()}")
 
+    def _accepts(self) -> bool:
+        """Whether this very server takes connections; on its port another one may listen.
+
+        PostgreSQL says so in the last line of its `postmaster.pid`, whose first is its process id
+        (miscadmin.h: LOCK_FILE_LINE_PM_STATUS).
+        """
+        try:
+            lines = self._note.read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return (
+            len(lines) == _NOTE_LINES and lines[0] == str(self.pid) and lines[-1].strip() == "ready"
+        )
+
     def _stop_predecessor(self) -> None:
-        note = self.data / "postmaster.pid"
-        if note.exists():
-            first = note.read_text().split("\n", 1)[0].strip()
+        if self._note.exists():
+            first = self._note.read_text().split("\n", 1)[0].strip()
             if first.isdigit():
                 stop_leftover(int(first), str(self.data), stop_signal=signal.SIGINT)
-
-
-def _succeeds(command: Sequence[str]) -> bool:
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603

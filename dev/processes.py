@@ -53,6 +53,14 @@ class Child:
         """Whether the process is still there."""
         return self._process.poll() is None
 
+    def listens_on(self, port: int) -> bool:
+        """Whether this process, and not another one, listens on a TCP port."""
+        try:
+            held = psutil.Process(self.pid).net_connections(kind="tcp")
+        except psutil.NoSuchProcess:
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in held)
+
     def wait_until(self, ready: Callable[[], bool], *, deadline: float = 30.0) -> None:
         """Poll `ready`; raises StackError with the log's end if the process ends or time is up.
 

@@ -21,7 +21,7 @@ from dev.home import Home
 from dev.keys import admin_key
 from dev.mailbox import Mail, Mailbox
 from dev.pages import mailbox_pages
-from dev.ports import HOST, pick_port
+from dev.ports import HOST, PortClaims
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import TemporalServer
 from process import QuietServer
@@ -89,7 +89,7 @@ class Stack:
         self._stopping = asyncio.Event()
         self._closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._watched: list[asyncio.Task[None]] = []
-        self._ports: list[int] = []
+        self._ports = PortClaims()
         self._children: list[EmbeddedPostgres | TemporalServer] = []
         self.settings: Settings
         self.urls: dict[str, str] = {}
@@ -99,6 +99,7 @@ class Stack:
         """Start everything, in order; raises StackError in words for the user."""
         self.home.open()
         self._closers.append(("folder", _async(self.home.close)))
+        self._closers.append(("ports", _async(self._ports.release)))
         database_url = await self._start_postgres()
         address = await self._start_temporal()
         mailbox = await self._start_mailbox()
@@ -143,8 +144,7 @@ class Stack:
         return AsyncClient(base_url=self.urls["API"], headers=headers, timeout=30.0)
 
     def _pick(self, wanted: int, what: str) -> int:
-        port = pick_port(wanted, taken=self._ports)
-        self._ports.append(port)
+        port = self._ports.pick(wanted)
         if port != wanted:
             self._say(f"port {wanted} is taken: {what} uses {port}")
         return port

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dev.errors import StackError
-from dev.ports import HOST, any_port, is_free
+from dev.ports import HOST, any_port
 from dev.processes import Child, stop_leftover
 
 # Defaults give about 100 ms for each sequential step and 1 s timers, these 9 to 27 ms. The last two
@@ -104,10 +104,11 @@ class TemporalServer:
             *ui,
             *SERVER_FLAGS,
         ]
-        self._child = Child("Temporal", command, log=self.log, stop_signal=signal.SIGINT)
-        note.write_text(str(self._child.pid))
+        child = Child("Temporal", command, log=self.log, stop_signal=signal.SIGINT)
+        self._child = child
+        note.write_text(str(child.pid))
         try:
-            self._child.wait_until(lambda: not is_free(self.port))
+            child.wait_until(lambda: child.listens_on(self.port))
         except BaseException:
             self.stop()
             raise

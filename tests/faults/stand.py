@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from db.engine import Database
 from db.migrate import upgrade
-from dev.ports import HOST, any_port, is_free
+from dev.ports import HOST, any_port
 from dev.postgres import EmbeddedPostgres
 from dev.processes import Child
 from dev.temporal import TemporalServer
@@ -212,7 +212,7 @@ class Stand:
 
         async def answers() -> bool:
             assert child.running, child.tail(30)
-            return not is_free(port)
+            return child.listens_on(port)
 
         await until(answers, "the other API listens")
         return child

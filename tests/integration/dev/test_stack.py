@@ -91,11 +91,16 @@ def test_what_a_killed_instance_left_behind_is_taken_over(start_dev) -> None:
 def test_taken_ports_are_left_to_their_owners(start_dev) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as owner:
         port = owner.getsockname()[1]
-        dev = start_dev("--port", str(port)).ready()
-        assert f"port {port} is taken: the API uses" in dev.text
-        assert dev.env["SOJOURN_URL"] != f"http://127.0.0.1:{port}"
-        with dev.api() as api:
-            assert api.get("/readyz").status_code == 200
+        # Two at once: each picks its ports before the other one listens.
+        started = [start_dev("--port", str(port), home=home) for home in ("one", "other")]
+        for dev in started:
+            dev.ready()
+            assert f"port {port} is taken: the API uses" in dev.text
+            with dev.api() as api:
+                assert api.get("/readyz").status_code == 200
+    first, second = (dev.env for dev in started)
+    owned = ("SOJOURN_URL", "DATABASE_URL", "TEMPORAL_ADDRESS", "SMTP_URL")
+    assert [name for name in owned if first[name] == second[name]] == []
 
 
 def test_demo_shows_the_journey(start_dev) -> None:
