@@ -15,6 +15,7 @@ from api.endings import Ending, ending_of
 from db import projection, recreating, runs
 from db.base import now
 from db.engine import Database
+from db.locks import try_lock
 from db.recreating import INCOMPLETE, Stored
 from schemas.errors import ConflictError, NotFoundError, UnavailableError
 from schemas.keeping import Keep, kept
@@ -80,13 +81,19 @@ class Recreator:
         self._unreadable: set[str] = set()
 
     async def once(self) -> int:
-        """Look once, if it is time; gives how many rows were made or changed.
+        """Look once, if it is time and no other process does; gives how many rows were changed.
 
         Raises UnavailableError when Temporal or PostgreSQL is away.
         """
         if time.monotonic() < self._next:
             return 0
         self._next = time.monotonic() + self._every
+        async with self._database.session() as guard:
+            if not await try_lock(guard, "recreating"):
+                return 0
+            return await self._look() + await self._complete()
+
+    async def _look(self) -> int:
         end = time.monotonic() + _MAKING
         changed = 0
         for walk in (self._open, self._closed):
@@ -94,7 +101,7 @@ class Recreator:
                 changed += await self._compare(await walk.page(), end)
                 if not walk.under_way or time.monotonic() >= end:
                     break
-        return changed + await self._complete()
+        return changed
 
     async def _compare(self, page: Sequence[Known], end: float) -> int:
         """Compare a page with the rows; what is missing after the moment `end` is left."""

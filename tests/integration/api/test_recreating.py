@@ -18,6 +18,7 @@ from db import audit, recreating, runs
 from db.base import now
 from db.dead_letter_table import DeadLetter
 from db.engine import Database
+from db.locks import try_lock
 from schemas.actions import Catalogue
 from schemas.keeping import Keep
 from schemas.retention import BY_NAME
@@ -353,12 +354,16 @@ async def test_without_a_worker_the_steps_come_later(
         await ended(client, made.workflow_id)
 
 
-async def test_two_lookers_make_one_row(
+async def test_of_several_processes_one_looks(
     api: AsyncClient, publish: Publish, worker: Worker, database: Database, gateway: Gateway
 ) -> None:
     run_id = await start(api, await publish())
     await until_status(api, run_id, "waiting")
     await lose(database, run_id)
+    async with database.session() as other:
+        assert await try_lock(other, "recreating")
+        assert await looker(database, gateway).once() == 0
+        assert await row_of(database, run_id) is None
     await asyncio.gather(*(looker(database, gateway, keep=Keep.NONE).once() for _ in range(3)))
     [after] = await back(database, gateway, run_id)
     assert after.status is RunStatus.WAITING
