@@ -1,6 +1,7 @@
 """What every process of Sojourn does alike: signals, the event loop, logs and the exit code."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -90,6 +91,9 @@ class SchemaWatch:
 def run_process(name: str, settings: Settings, serve: Serve) -> None:
     """Run a process to its end and `leave` with its code: 0 after a stop, 1 after a failure."""
     configure_logging(settings)
+    # What was imported stays for good. To walk through it again and again, at 0.2 s for each full
+    # collection, would stop every workflow and request of this process for as long.
+    gc.freeze()
     code = 0
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

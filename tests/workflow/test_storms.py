@@ -30,13 +30,14 @@ INLINE_RUN = (
 
 
 def worker_of(client: Client, services: Services, queue: str, activities: int = 100) -> Worker:
-    """A worker whose cache is empty."""
+    """A worker whose cache is empty; without the sandbox, as worker processes are by default."""
     return build_worker(
         client,
         registry().activities(services),
         task_queue=queue,
         max_concurrent_activities=activities,
         graceful_shutdown=timedelta(seconds=1),
+        sandboxed=False,
     )
 
 
@@ -105,6 +106,7 @@ async def test_the_smallest_cache_loses_no_answer(
         registry().activities(services),
         task_queue=queue,
         max_cached_workflows=MIN_CACHED_WORKFLOWS,
+        sandboxed=False,
     )
     async with worker:
         await asyncio.gather(*(runner.end(handle) for handle in handles))
