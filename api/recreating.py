@@ -245,10 +245,8 @@ class Recreator:
             told = self._told(row, ask.run_id, state)
             connection = await session.connection()
             # A state with an end is of a run that is about to write that itself.
-            if not (told.status.terminal or row.status.terminal) and (
+            if not (told.status.terminal or row.status.terminal):
                 await projection.project(connection, told)
-            ):
-                return True
             return await projection.add_missing_steps(connection, told)
 
     def _told(self, row: Stored, run_id: str, state: RunState) -> Projection:

@@ -84,13 +84,14 @@ def _with_steps(*, only_missing: bool = False) -> str:
         for name in _COLUMNS
         if name != "path"
     )
-    conflict = "NOTHING" if only_missing else f"UPDATE SET {changes}"
+    if only_missing:
+        changes = "position = least(run_steps.position, excluded.position)"
     return f"""
 written AS (
     INSERT INTO run_steps (run_id, workspace, position, {", ".join(_COLUMNS)})
     SELECT hit.id, CAST(:workspace AS text), CAST(:base AS bigint) + step.place, {values}
     FROM hit CROSS JOIN unnest({arrays}) WITH ORDINALITY AS step ({", ".join(_COLUMNS)}, place)
-    ON CONFLICT (run_id, path) DO {conflict}
+    ON CONFLICT (run_id, path) DO UPDATE SET {changes}
 )
 """  # noqa: S608 - constants of this module
 
@@ -159,7 +160,7 @@ async def project(
         parameters |= letter_parameters(projection.error)
     if projection.steps:
         statement = statement if ends else _RUN_AND_STEPS
-        rows = _arrays(projection, parameters)
+        rows = _arrays(projection, parameters, projection.seq)
         over = [
             row["path"] for row in rows if row["type"] == "wait" and StepStatus(row["status"]).done
         ]
@@ -169,9 +170,9 @@ async def project(
     return (await connection.execute(statement, parameters)).first() is not None
 
 
-def _arrays(projection: Projection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Add the parameters of `_with_steps`; gives the rows of the steps."""
-    parameters["base"] = max(0, projection.seq) * _STRIDE
+def _arrays(projection: Projection, parameters: dict[str, Any], seq: int) -> list[dict[str, Any]]:
+    """Add the parameters of `_with_steps`, places as of `seq`; gives the rows of the steps."""
+    parameters["base"] = max(0, seq) * _STRIDE
     # ON CONFLICT may touch a row once only: of two records of one step the later counts.
     rows = [_row(step) for step in {step.path: step for step in projection.steps}.values()]
     for name in _COLUMNS:
@@ -180,16 +181,18 @@ def _arrays(projection: Projection, parameters: dict[str, Any]) -> list[dict[str
 
 
 async def add_missing_steps(connection: AsyncConnection, projection: Projection) -> bool:
-    """Store those steps of a projection that have no row, whatever became of the run since.
+    """Store those steps of a whole projection that have no row, whatever became of the run since.
 
-    What the run itself has written stays, and so does its status. False where the run is unknown.
+    What the run itself has written stays, and so does its status; only its places change where it
+    wrote a step before those that come first. False where the run is unknown.
     """
     parameters: dict[str, Any] = {
         "run_id": projection.run_id,
         "workspace": projection.workspace,
         "seq": projection.seq,
     }
-    _arrays(projection, parameters)
+    # Before all that the run wrote under this number, perhaps already.
+    _arrays(projection, parameters, projection.seq - 1)
     return (await connection.execute(_MISSING_STEPS, parameters)).first() is not None
 
 

@@ -13,6 +13,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from db import run_steps
+from db.run_steps import RunStep
 from db.run_table import Run
 from schemas.run import RunStatus, StepStatus
 from tests.faults.evidence import figures
@@ -150,17 +151,25 @@ async def _healed(stand: Stand, naps: list[Nap], before: dict[str, Run]) -> floa
     """Wait until every row says what Temporal says; gives the seconds that it took."""
     began = time.monotonic()
 
-    async def right() -> bool:
-        return all([await _right(stand, nap, before[nap.run_id]) for nap in naps])
+    while True:
+        wrong = [nap.run_id for nap in naps if not await _right(stand, nap, before[nap.run_id])]
+        seconds = time.monotonic() - began
+        if not wrong:
+            return seconds
+        if seconds > _HEALED:
+            rows = [await _row_and_steps(stand, run_id) for run_id in wrong]
+            raise AssertionError(f"not right after {_HEALED:g} s: {len(wrong)}, {rows[:3]}")
+        await asyncio.sleep(0.05)
 
-    await until(right, "every row is right again", _HEALED)
-    return time.monotonic() - began
+
+async def _row_and_steps(stand: Stand, run_id: str) -> tuple[Run | None, list[RunStep]]:
+    async with stand.database.session() as session:
+        row = await session.get(Run, run_id)
+        return row, await run_steps.steps(session, WORKSPACE, run_id)
 
 
 async def _right(stand: Stand, nap: Nap, before: Run) -> bool:
-    async with stand.database.session() as session:
-        row = await session.get(Run, nap.run_id)
-        steps = await run_steps.steps(session, WORKSPACE, nap.run_id)
+    row, steps = await _row_and_steps(stand, nap.run_id)
     if row is None or row.input != before.input:
         return False
     found = [(step.path, step.status) for step in steps]

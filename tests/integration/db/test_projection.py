@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from db import runs
 from db.engine import Database
+from db.projection import add_missing_steps
 from schemas.run import ErrorInfo, Projection, RunStatus, StepRecord, StepStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,6 +128,25 @@ async def test_later_projections_keep_inputs_and_the_order_of_steps(
     assert [row.path for row in rows] == ["b", "a", "c"]
     assert [row.path for row in later] == ["c"]
     assert (rows[0].input, rows[0].output, rows[0].started_at) == ({"to": "x"}, {"ok": True}, START)
+
+
+async def test_what_was_missing_takes_its_place_before_what_the_run_wrote_meanwhile(
+    database: Database, workspace: str
+) -> None:
+    run_id = await new_run(database, workspace)
+    woken = [step("asleep", input=1), step("mail"), step("wake", StepStatus.RUNNING)]
+    assert await apply(database, projection(workspace, run_id, 3, RunStatus.RUNNING, steps=woken))
+    whole = [step("begin"), step("asleep"), step("mail"), step("wake")]
+    told = projection(workspace, run_id, 3, RunStatus.RUNNING, steps=whole)
+    async with database.session() as session:
+        assert await add_missing_steps(await session.connection(), told)
+    last = [step("wake"), step("end")]
+    assert await apply(database, projection(workspace, run_id, 4, RunStatus.COMPLETED, steps=last))
+    async with database.session() as session:
+        rows = await runs.steps(session, workspace, run_id)
+    assert [row.path for row in rows] == ["begin", "asleep", "mail", "wake", "end"]
+    assert rows[1].input == 1
+    assert rows[3].status is StepStatus.COMPLETED
 
 
 async def test_the_same_projection_twice_is_the_same_as_once(
