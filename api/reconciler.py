@@ -31,6 +31,8 @@ WITHDRAW_AFTER = timedelta(seconds=60)
 # How long after its end visibility may show a run for the first time. The sweep finds later ones.
 OVERLAP = timedelta(seconds=30)
 BATCH = 200
+# Seconds until the next pass when one had no time for everything.
+_SOON = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -82,6 +84,11 @@ class Reconciler:
         if failure is not None:
             raise failure
         return changed
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last pass had no time for all rows that it could have made anew."""
+        return self._recreator.behind
 
     async def _follow_closed(self) -> int:
         """Settle the open rows of runs that have closed since the last pass that got through.
@@ -250,5 +257,9 @@ async def run_reconciler(
     """
     # Visibility and the sweep show the runs of all workspaces.
     with tenancy.system():
-        once = Reconciler(database, gateway, keep=keep).once
-        await loop(once, every=every, failed="reconcile_failed")
+        reconciler = Reconciler(database, gateway, keep=keep)
+
+        def pause() -> float:
+            return min(_SOON, every) if reconciler.behind else every
+
+        await loop(reconciler.once, every=pause, failed="reconcile_failed")

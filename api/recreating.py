@@ -70,6 +70,8 @@ class Recreator:
         self._window = window
         self._every = every
         self._next = 0.0
+        # Whether the last look made or changed rows, and had no time for all of them.
+        self.behind = False
         self._open = _Walk(lambda: self._gateway.origins.open_runs(), OPEN_PAGES)
         self._closed = _Walk(
             lambda: self._gateway.origins.closed_runs(now() - self._window), CLOSED_PAGES
@@ -87,11 +89,14 @@ class Recreator:
         """
         if time.monotonic() < self._next:
             return 0
-        self._next = time.monotonic() + self._every
+        self._next, self.behind = time.monotonic() + self._every, False
         async with self._database.session() as guard:
             if not await try_lock(guard, "recreating"):
                 return 0
-            return await self._look() + await self._complete()
+            changed = await self._look() + await self._complete()
+        if self.behind:
+            self._next = 0.0
+        return changed
 
     async def _look(self) -> int:
         end = time.monotonic() + _MAKING
@@ -99,7 +104,10 @@ class Recreator:
         for walk in (self._open, self._closed):
             for _ in range(walk.most):
                 changed += await self._compare(await walk.page(), end)
-                if not walk.under_way or time.monotonic() >= end:
+                if not walk.under_way:
+                    break
+                if time.monotonic() >= end:
+                    self.behind |= changed > 0
                     break
         return changed
 
@@ -115,6 +123,7 @@ class Recreator:
         made = 0
         for first in range(0, len(missing), _CHUNK):
             if time.monotonic() >= end:
+                self.behind |= made > 0
                 break
             some = missing[first : first + _CHUNK]
             made += await abreast(some, self._make, failed="recreate_failed", name="run_id")
@@ -225,6 +234,8 @@ class Recreator:
             except UnavailableError as error:
                 # A worker that does not answer is no reason to leave the other rows alone.
                 _log.warning("run_row_incomplete", error=error.message)
+        # What never answers is asked again no sooner than the next look.
+        self.behind |= bool(left) and changed > 0
         return changed
 
     async def _fill(self, ask: "_Ask") -> bool:
