@@ -258,6 +258,9 @@ class Recreator:
             # A state with an end is of a run that is about to write that itself.
             if not (told.status.terminal or row.status.terminal):
                 await projection.project(connection, told)
+            if (told.status, told.seq) != (row.status, row.seq):
+                # It was behind, and may come to be just as wrong once more.
+                self._asked.pop(ask.workflow_id, None)
             return await projection.add_missing_steps(connection, told)
 
     def _told(self, row: Stored, run_id: str, state: RunState) -> Projection:

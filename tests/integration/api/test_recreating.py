@@ -295,24 +295,26 @@ async def test_a_row_that_was_rolled_back_while_its_run_goes_on(
     await until_status(api, run_id, "waiting")
     before = await row_of(database, run_id)
     steps = await steps_of(database, run_id)
-    await rewrite(
-        database,
-        "UPDATE runs SET status = 'running', seq = 0, waiting_for = NULL, until = NULL,"
-        " updated_at = created_at - interval '1 min' WHERE id = :id",
-        id=run_id,
-    )
-    await rewrite(database, "DELETE FROM run_steps WHERE run_id = :id", id=run_id)
     looking = looker(database, gateway)
-    async with asyncio.timeout(120):
-        while not await steps_of(database, run_id):
-            await looking.once()
-            await asyncio.sleep(0.1)
-    after = await row_of(database, run_id)
-    assert before is not None
-    assert after is not None
-    assert (after.status, after.seq) == (before.status, before.seq)
-    assert (after.waiting_for, after.until) == (before.waiting_for, before.until)
-    assert essence(await steps_of(database, run_id)) == essence(steps)
+    # The same fault may come again.
+    for _ in range(2):
+        await rewrite(
+            database,
+            "UPDATE runs SET status = 'running', seq = 0, waiting_for = NULL, until = NULL,"
+            " updated_at = created_at - interval '1 min' WHERE id = :id",
+            id=run_id,
+        )
+        await rewrite(database, "DELETE FROM run_steps WHERE run_id = :id", id=run_id)
+        async with asyncio.timeout(60):
+            while not await steps_of(database, run_id):
+                await looking.once()
+                await asyncio.sleep(0.1)
+        after = await row_of(database, run_id)
+        assert before is not None
+        assert after is not None
+        assert (after.status, after.seq) == (before.status, before.seq)
+        assert (after.waiting_for, after.until) == (before.waiting_for, before.until)
+        assert essence(await steps_of(database, run_id)) == essence(steps)
     await api.post(f"/api/v1/runs/{run_id}/cancel")
 
 
