@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import schemathesis
@@ -21,6 +22,7 @@ from db.engine import Database
 from schemas.actions import Catalogue
 from schemas.keyring import KeyRing
 from testing.simulator import Simulator
+from tests.faults.evidence import figures
 from tests.kit.serving import served
 from workflows.gateway import Gateway
 
@@ -29,6 +31,13 @@ SEED = 20260131
 # How many cases each role gets, in the short form and in the long one.
 SHORT = {"bootstrap": 1500, "admin": 300, "editor": 300, "operator": 200, "viewer": 200}
 LONG = {"bootstrap": 6000, "admin": 2000, "editor": 2000, "operator": 1500, "viewer": 1500}
+# How many calls in sequences, where one takes what another has answered.
+SEQUENCES = {True: 2000, False: 200}
+# The phase of sequences comes after one that would not end; so it is asked for alone.
+ALONE = {
+    **{name: {"enabled": False} for name in ("examples", "coverage", "fuzzing")},
+    "stateful": {"enabled": True},
+}
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -115,10 +124,11 @@ async def key_of(address: str, role: str) -> str:
     return answer.json()["key"]
 
 
-def attack(address: str, key: str, enough: int, seed: int, seconds: int) -> Outcome:
-    """Run the phases with a key until there are enough cases."""
+def attack(address: str, key: str, enough: int, seed: int, seconds: int, **more: Any) -> Outcome:
+    """Run the phases with a key until there are enough cases; `more` changes the configuration."""
     config = {
         **CONFIG,
+        **more,
         "seed": seed,
         "headers": {"Authorization": f"Bearer {key}"},
         "max-time": seconds,
@@ -146,11 +156,26 @@ def _of_the_tool(error: events.NonFatalError) -> bool:
     return isinstance(error.value, SystemError) and "AST constructor" in str(error.value)
 
 
+def tell(test: str, statuses: Counter[int], cases: int, **more: int) -> None:
+    """Note the figures of a search that found nothing."""
+    figures(
+        test,
+        cases=cases,
+        answers=statuses.total(),
+        accepted=sum(count for status, count in statuses.items() if status < 300),
+        server_errors=sum(count for status, count in statuses.items() if status >= 500),
+        undocumented=0,
+        seed=SEED,
+        **more,
+    )
+
+
 async def test_generated_requests(address: str, long: bool) -> None:
     """Every role is refused much, and told so as the document says."""
     cases = 0
-    accepted = 0
-    for turn, (role, enough) in enumerate((LONG if long else SHORT).items()):
+    statuses: Counter[int] = Counter()
+    wanted = LONG if long else SHORT
+    for turn, (role, enough) in enumerate(wanted.items()):
         key = await key_of(address, role)
         found = Outcome()
         rounds = 0
@@ -164,12 +189,21 @@ async def test_generated_requests(address: str, long: bool) -> None:
             found.statuses += more.statuses
             found.faults += more.faults
             rounds += 1
-        print(f"\n{role}: {found.cases.total()} cases, {dict(found.statuses)}")  # noqa: T201
         assert not found.faults, role + ":\n" + "\n\n".join(found.faults[:20])
         assert found.cases.total() >= enough, found.cases
         cases += found.cases.total()
-        accepted += sum(count for status, count in found.statuses.items() if status < 300)
+        statuses += found.statuses
         if role == "viewer":
             assert found.statuses[403] > 0
-    assert accepted >= 200
-    assert cases >= (10_000 if long else 2_500)
+    assert sum(count for status, count in statuses.items() if status < 300) >= 200
+    tell("T6 generated requests", statuses, cases, roles=len(wanted))
+
+
+async def test_generated_sequences(address: str, long: bool) -> None:
+    """Calls one after another, with what those before have answered."""
+    enough, seconds = SEQUENCES[long], 400 if long else 80
+    found = await asyncio.to_thread(attack, address, API_KEY, enough, SEED, seconds, phases=ALONE)
+    assert not found.faults, "\n\n".join(found.faults[:20])
+    assert found.cases.total() >= enough, found.cases
+    assert found.statuses[200] > enough / 10
+    tell("T6 sequences of calls", found.statuses, found.cases.total())
