@@ -24,7 +24,7 @@ from schemas.masking import Masking
 from settings_ai import AiSettings, reveal, split
 from settings_trust import TrustSettings
 from workflows.setup import connect
-from workflows.worker_options import MIN_CACHED_WORKFLOWS
+from workflows.worker_options import MIN_CACHED_WORKFLOWS, Tasks
 
 
 def _plain(name: str) -> AliasChoices:
@@ -114,6 +114,7 @@ class Settings(AiSettings, TrustSettings, BaseSettings):
     # The interpreter is the only workflow code and the tests run it sandboxed: see worker_options.
     workflow_sandbox: bool = False
     max_concurrent_activities: int = Field(default=100, ge=1)
+    worker_tasks: Tasks = "all"
     shutdown_grace: float = Field(default=20.0, ge=0)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(default=None, ge=0, le=65535)

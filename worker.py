@@ -65,6 +65,7 @@ async def work(settings: Settings, client: Client, database: Database, stop: asy
         graceful_shutdown=timedelta(seconds=settings.shutdown_grace),
         sticky_timeout=timedelta(seconds=settings.sticky_timeout),
         deployment=settings.deployment,
+        tasks=settings.worker_tasks,
     )
     try:
         await _run(worker, stop, settings.shutdown_grace + _STUCK)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from temporalio.client import Client
 from temporalio.worker import (
@@ -34,6 +34,10 @@ _PASSED_THROUGH = (
     "yaml",
 )
 
+# Which tasks a worker takes. Replays of many runs at once, after a restart, then starve no
+# activity, and activities that are busy starve no workflow.
+Tasks = Literal["all", "workflow", "activity"]
+
 MAX_WORKFLOW_TASKS = 20
 # A cache that is smaller than what is being worked on throws runs out in the midst of their local
 # activities, and the SDK then loses the answers: such a run times out task after task. Seen with
@@ -59,18 +63,20 @@ def build_worker(
     sandboxed: bool = True,
     on_fatal_error: Callable[[BaseException], Any] | None = None,
     deployment: Deployment | None = None,
+    tasks: Tasks = "all",
 ) -> Worker:
     """Build a worker for the interpreter and the given activities; it does not run yet.
 
     The sandbox finds what must not stand in workflow code. There is only the interpreter's, which
     the tests run and replay inside it; a worker may do without and save much of its CPU time.
     Another worker takes up the runs in the cache of one that died after `sticky_timeout`.
-    With a `deployment` it gets nothing until its build has been made the current one.
+    With a `deployment` it gets nothing until its build has been made the current one. One for
+    `workflow` tasks also runs inline steps, which are parts of those.
     """
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[Interpreter, Gate, Retention, Bulk],
+        workflows=[] if tasks == "activity" else [Interpreter, Gate, Retention, Bulk],
         activities=activities,
         workflow_runner=sandbox() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_workflows,
@@ -81,6 +87,7 @@ def build_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         nonsticky_to_sticky_poll_ratio=0.5,
+        no_remote_activities=tasks == "workflow",
         on_fatal_error=on_fatal_error,
         deployment_config=None if deployment is None else deployment.options,
     )
