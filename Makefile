@@ -10,6 +10,9 @@ BIN := .venv/bin
 # uv from PATH if it is there, else one of our own inside .venv.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 export UV_PYTHON_DOWNLOADS := never
+# Hundreds of Python processes start in the tests. Without compiled files each compiles all that it
+# imports, for seconds; some environments forbid to keep them.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Runs a line, says how long it took, and keeps its exit code.
 timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
