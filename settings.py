@@ -1,5 +1,6 @@
 """Settings of every process, from the environment and from an `.env` file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -293,9 +294,17 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def load_settings(env_file: Path | None = Path(".env"), **given: Any) -> Settings:
-    """Read the settings, `given` above all; raises SettingsError that names each wrong variable."""
+    """Read the settings, `given` above all; raises SettingsError that names each wrong variable.
+
+    Then come the environment, `env_file`, and files of a folder of credentials, one for each
+    variable and named like it: `SOJOURN_CREDENTIALS_DIR`, or systemd's `CREDENTIALS_DIRECTORY`.
+    """
+    names = ("SOJOURN_CREDENTIALS_DIR", "CREDENTIALS_DIRECTORY")
+    folder = next((path for name in names if (path := os.environ.get(name))), None)
+    if folder is not None and not Path(folder).is_dir():
+        raise SettingsError(f"the folder of credentials is not there: {folder}")
     try:
-        return Settings(_env_file=env_file, **given)  # pyright: ignore[reportCallIssue]
+        return Settings(_env_file=env_file, _secrets_dir=folder, **given)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
         lines = [
             f"{_variable(problem['loc'])} {_said(problem['type'], problem['msg'])}"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from httpx2 import AsyncClient
 
+from tests.faults.evidence import figures
 from tests.faults.stand import Stand, until
 
 DEFINITION = """
@@ -85,6 +86,15 @@ async def test_each_due_time_has_one_run(stand: Stand, long: bool) -> None:
     ]
     assert sorted(set(found)) == found, "a due time ran twice"
     missing = sorted(set(slots) - set(found))
+    figures(
+        "T17 a schedule while Temporal is away",
+        api_processes=2,
+        seconds_away=away,
+        due_times=len(slots),
+        runs=len(found),
+        twice=0,
+        older_than_the_catch_up=len(missing),
+    )
     if away < CATCHUP.total_seconds():
         assert missing == []
     else:

@@ -10,6 +10,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 
 from schemas.run import StepState
 from schemas.steps import Parallel
+from tests.faults.evidence import figures
 from tests.kit.action_scenarios import ACTION_SCENARIOS
 from tests.kit.agent_scenarios import AGENTS
 from tests.kit.event_scenarios import EVENT_SCENARIOS
@@ -84,3 +85,9 @@ async def test_a_reordered_interpreter_does_not_replay(monkeypatch: pytest.Monke
     broken = await failures(UnsandboxedWorkflowRunner(), chosen)
     assert broken
     assert all("ondeterminism" in repr(error) for error in broken.values()), broken
+    figures(
+        "T8 recorded histories",
+        histories=len(recorded()),
+        played_by_a_reordered_interpreter=len(chosen),
+        refused=len(broken),
+    )

@@ -54,6 +54,38 @@ def test_what_is_wrong_is_named_without_its_secret(
     assert "hush" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["SOJOURN_CREDENTIALS_DIR", "CREDENTIALS_DIRECTORY"])
+def test_credentials_may_be_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("SMTP_URL", "smtp://environment:25")
+    monkeypatch.setenv("SOJOURN_API_KEY", "")
+    (tmp_path / "DATABASE_URL").write_text(f"{URL}\n")
+    (tmp_path / "sojourn_api_key").write_text("a-key-that-is-long-enough\n")
+    (tmp_path / "SMTP_URL").write_text("smtp://file:25")
+    (tmp_path / "unknown").write_text("x")
+    monkeypatch.setenv(name, str(tmp_path))
+    settings = load_settings(None)
+    assert "hush-hush@db:5433/sojourn" in settings.database_url.get_secret_value()
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "a-key-that-is-long-enough"
+    # What the environment says counts more.
+    assert "environment" in settings.smtp_url.get_secret_value()
+    (tmp_path / "sojourn_api_key").write_text("hush")
+    with pytest.raises(SettingsError, match="SOJOURN_API_KEY is wrong: must have") as error:
+        load_settings(None)
+    assert "hush" not in str(error.value)
+
+
+def test_a_missing_folder_of_credentials_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SOJOURN_CREDENTIALS_DIR", str(tmp_path / "gone"))
+    with pytest.raises(SettingsError, match="credentials is not there"):
+        load_settings(None)
+
+
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.setenv("SOJOURN_PORT", "0")

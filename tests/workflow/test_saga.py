@@ -1,15 +1,25 @@
 """Cancel at thirty points, and again during compensation: what completed is undone, in reverse."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHandle
 
+from tests.faults.evidence import figures
 from tests.kit.probes import calls
 from tests.kit.running import Runner
 
 POINTS = 30
+
+
+@pytest.fixture(scope="module")
+def right() -> Iterator[list[int]]:
+    """How many steps were undone at each point at which all was right."""
+    found: list[int] = []
+    yield found
+    figures("T20 cancelled twice", points=POINTS, right=len(found), undone=sum(found))
 
 
 def _step(name: str) -> str:
@@ -85,7 +95,9 @@ async def _enough(run_id: str, count: int, *, undo: bool) -> None:
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
-async def test_what_completed_is_undone_in_reverse(point: int, real_time: Runner) -> None:
+async def test_what_completed_is_undone_in_reverse(
+    point: int, real_time: Runner, right: list[int]
+) -> None:
     start = real_time.start_of(SAGA)
     handle = await real_time.start(start)
     forward = min(point, 26)
@@ -107,3 +119,4 @@ async def test_what_completed_is_undone_in_reverse(point: int, real_time: Runner
     assert [path.replace("undo_", "") for path in undone] == done[::-1]
     assert {path for path, status in ended.steps.items() if status == "compensated"} == set(done)
     assert _made(start.run_id, undo=True) == undone
+    right.append(len(undone))

@@ -23,6 +23,7 @@ from db.mail_messages import MailMessage, MailState
 from schemas.actions import Catalogue
 from schemas.errors import ErrorCode
 from schemas.run import ErrorInfo
+from tests.faults.evidence import figures
 from tests.integration.api.conftest import (
     API_KEY,
     Publish,
@@ -226,6 +227,13 @@ async def test_fifty_at_once_are_one(
     async with database.session() as session:
         rows = (await session.exec(select(DeadLetter).where(DeadLetter.definition == name))).all()
     assert Counter(row.state.value for row in rows) == {"redriven": letters, "open": letters}
+    figures(
+        "T14 re-drives at once",
+        dead_letters=letters,
+        people_for_each=people,
+        runs=len(new_runs),
+        conflicts=answers[409],
+    )
 
 
 async def test_groups_filters_and_discard(api: AsyncClient, publish: Publish) -> None:

@@ -25,6 +25,7 @@ from dev.permissions import BEGIN, END, table
 from schemas.actions import Catalogue
 from schemas.keyring import KeyRing
 from schemas.roles import Role
+from tests.faults.evidence import figures
 from tests.integration.api.conftest import API_KEY
 from workflows.gateway import Gateway
 
@@ -162,7 +163,13 @@ async def test_every_cell_is_as_the_table_says(house: House, rows: list[Row]) ->
     for row in rows:
         if row.role == "installation":
             assert await house.ask(row, "bootstrap") != 403
-    print(f"\n{len(rows) * len(IDENTITIES)} cells")  # noqa: T201 - the figure
+    figures(
+        "T18 authorization matrix",
+        operations=len(rows),
+        identities=len(IDENTITIES),
+        cells=len(rows) * len(IDENTITIES),
+        different=0,
+    )
 
 
 async def test_control_a_wrong_role_is_found(
@@ -253,7 +260,7 @@ async def test_path_tricks_open_nothing(house: House, rows: list[Row]) -> None:
     for path in ("/configs", "/api/v1/configs", "/api", "/api/v1", "/debug", "/docs", "/redoc"):
         assert (await house.clients["none"].get(path)).status_code == 404, path
         tried += 1
-    print(f"\n{tried} requests")  # noqa: T201 - the figure
+    figures("T18 tricks with paths", requests=tried, let_in=0)
 
 
 async def test_methods_and_headers_open_nothing(house: House, rows: list[Row]) -> None:

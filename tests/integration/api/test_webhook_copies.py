@@ -24,6 +24,7 @@ from db.engine import Database
 from db.runs import Run
 from schemas.actions import Catalogue
 from schemas.keyring import KeyRing
+from tests.faults.evidence import figures
 from tests.integration.api.conftest import API_KEY, Publish, a_name
 from tests.kit.signing import PRESETS, Sent
 from workflows.gateway import Gateway
@@ -148,6 +149,7 @@ async def test_each_delivery_starts_one_run(
     assert (await client.count_workflows(query)).count == deliveries
     assert posting.answers[202] == deliveries
     assert posting.answers[200] == deliveries * (COPIES - 1)
+    figures("T13 copies of webhooks", deliveries=deliveries, copies_of_each=COPIES, runs=len(rows))
 
 
 async def test_control_without_the_content_copies_count(

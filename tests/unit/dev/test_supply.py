@@ -4,13 +4,16 @@ from pathlib import Path
 import pytest
 
 from dev.supply import disallowed, unhashed, vulnerable
+from tests.faults.evidence import figures
 
 ROOT = Path(__file__).parents[3]
 FILE = {"url": "https://example.org/a.whl", "hash": "sha256:00"}
 
 
 def test_every_locked_file_has_a_hash() -> None:
-    assert list(unhashed(tomllib.loads((ROOT / "uv.lock").read_text()))) == []
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    assert list(unhashed(lock)) == []
+    figures("T24 locked packages", packages=len(lock["package"]), without_a_hash=0)
 
 
 @pytest.mark.parametrize(
