@@ -40,7 +40,11 @@ class Clock:
 
         Spread over magnitudes, so that a branch of one step can end after one of many.
         """
-        return self.at(self.now + 10 ** self._random.uniform(-3, 1.3), call)
+        return self.at(self.now + self.moment(), call)
+
+    def moment(self) -> float:
+        """Draw how long (s) something takes that takes no virtual time."""
+        return 10 ** self._random.uniform(-3, 1.3)
 
     def run(self) -> None:
         """Call everything in the order of time."""

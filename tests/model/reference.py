@@ -163,8 +163,13 @@ class Model:
     def run(self) -> Story:
         """Run to the end and tell the story."""
         self.top = StepList(self, self.definition["steps"], Scope(), self._ended)
+        last, at = -1.0, 0.0
         for act in self.acts:
-            self.clock.at(act.at, lambda act=act: self._act(act))
+            # What comes at one time comes in this order, and what the first does may begin before
+            # the second is heard.
+            at = at + self.clock.moment() if act.at == last else act.at
+            last = act.at
+            self.clock.at(at, lambda act=act: self._act(act))
         self.clock.soon(self.top.start)
         self.clock.run()
         if self.story.status == "running":
