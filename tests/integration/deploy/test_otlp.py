@@ -127,9 +127,13 @@ async def test_every_process_pushes_its_metrics_and_traces(
 
     async def counted() -> bool:
         # A busy database is looked at again ten seconds later.
-        queues = {"sojourn_dead_letters", "sojourn_outbox_oldest_seconds"}
+        shown = {
+            "sojourn_dead_letters",
+            "sojourn_outbox_oldest_seconds",
+            "sojourn_runs_started_total",
+        }
         failed = "temporal_workflow_failed_total"
-        return queues <= set(receiver.metrics("sojourn-api")) and failed in receiver.metrics(
+        return shown <= set(receiver.metrics("sojourn-api")) and failed in receiver.metrics(
             "sojourn-worker"
         )
 
