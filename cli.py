@@ -1,8 +1,11 @@
 """The command `sojourn`."""
 
 import asyncio
+import gc
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +57,16 @@ DefinitionFile = Annotated[
 ]
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import much at once without looking for garbage, which takes a quarter of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @app.command()
 def dev(
     home: Annotated[Path, typer.Option(help="Where data, logs and mails are kept.")] = Path(
@@ -73,8 +86,9 @@ def dev(
 ) -> None:
     """Start PostgreSQL, Temporal, worker, API and a mailbox on this machine."""
     try:
-        from dev.command import run
-        from dev.stack import Options
+        with importing():
+            from dev.command import run
+            from dev.stack import Options
     except ModuleNotFoundError as error:
         err.print(f"'sojourn dev' needs the development group, and {error.name} is not installed")
         err.print("hint: in the repository run 'make dev' or 'uv sync'")
@@ -89,24 +103,24 @@ def dev(
 @app.command()
 def worker() -> None:
     """Run a worker with the settings of the environment."""
-    import worker as process
-
+    with importing():
+        import worker as process
     process.main()
 
 
 @app.command()
 def api() -> None:
     """Run the API with the settings of the environment."""
-    import server
-
+    with importing():
+        import server
     server.main()
 
 
 @app.command("mail-poller")
 def mail_poller() -> None:
     """Read the mailboxes for replies and bounces, with the settings of the environment."""
-    import worker as process
-
+    with importing():
+        import worker as process
     process.poller_main()
 
 
