@@ -30,9 +30,18 @@ async def add(database: Database, workspace: str, **given: Any) -> Trigger:
         return await triggers.add(session, workspace, "demo", config)
 
 
+_begun: dict[str, datetime] = {}
+
+
+@pytest.fixture(autouse=True)
+def one_minute() -> None:
+    """For a test it stays the minute in which it began."""
+    _begun["minute"] = now().replace(second=0, microsecond=0)
+
+
 def minute(back: int = 0) -> datetime:
-    """A whole minute of the last ones."""
-    return now().replace(second=0, microsecond=0) - timedelta(minutes=back)
+    """The minute in which the test began, or one before it."""
+    return _begun["minute"] - timedelta(minutes=back)
 
 
 async def ask(
