@@ -103,7 +103,9 @@ async def test_killed_workers_leak_no_slot(stand: Stand, seed: int, long: bool) 
 
         async def in_the_middle(wanted: int = wanted) -> bool:
             done = sum(run.status.terminal for run in await rows(stand, ids))
-            return done >= wanted and bool(stand.smtp.open)
+            # One that has just begun, so that it is still under way when the kill comes.
+            begun = time.time() - _HOLD / 4
+            return done >= wanted and any(one.taken_at > begun for one in stand.smtp.open)
 
         await until(in_the_middle, f"{wanted} runs are done and one sends", deadline)
         await asyncio.sleep(moments.uniform(0, _HOLD / 4))
