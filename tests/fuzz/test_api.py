@@ -196,6 +196,7 @@ async def test_generated_requests(address: str, long: bool) -> None:
         if role == "viewer":
             assert found.statuses[403] > 0
     assert sum(count for status, count in statuses.items() if status < 300) >= 200
+    assert cases >= (10_000 if long else 2_500)
     tell("T6 generated requests", statuses, cases, roles=len(wanted))
 
 
