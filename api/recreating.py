@@ -70,8 +70,10 @@ class Recreator:
         self._window = window
         self._every = every
         self._next = 0.0
-        # Whether the last look made or changed rows, and had no time for all of them.
+        # Whether the last whole look made or changed rows, and had no time for all of them.
         self.behind = False
+        # The same of the look under way.
+        self._left = False
         self._open = _Walk(lambda: self._gateway.origins.open_runs(), OPEN_PAGES)
         self._closed = _Walk(
             lambda: self._gateway.origins.closed_runs(now() - self._window), CLOSED_PAGES
@@ -89,13 +91,14 @@ class Recreator:
         """
         if time.monotonic() < self._next:
             return 0
-        self._next, self.behind = time.monotonic() + self._every, False
+        self._next = time.monotonic() + self._every
+        self.behind = self._left = False
         async with self._database.session() as guard:
             if not await try_lock(guard, "recreating"):
                 return 0
             changed = await self._look() + await self._complete()
-        if self.behind:
-            self._next = 0.0
+        if self._left:
+            self.behind, self._next = True, 0.0
         return changed
 
     async def _look(self) -> int:
@@ -107,7 +110,7 @@ class Recreator:
                 if not walk.under_way:
                     break
                 if time.monotonic() >= end:
-                    self.behind |= changed > 0
+                    self._left |= changed > 0
                     break
         return changed
 
@@ -123,7 +126,7 @@ class Recreator:
         made = 0
         for first in range(0, len(missing), _CHUNK):
             if time.monotonic() >= end:
-                self.behind |= made > 0
+                self._left |= made > 0
                 break
             some = missing[first : first + _CHUNK]
             made += await abreast(some, self._make, failed="recreate_failed", name="run_id")
@@ -235,7 +238,7 @@ class Recreator:
                 # A worker that does not answer is no reason to leave the other rows alone.
                 _log.warning("run_row_incomplete", error=error.message)
         # What never answers is asked again no sooner than the next look.
-        self.behind |= bool(left) and changed > 0
+        self._left |= bool(left) and changed > 0
         return changed
 
     async def _fill(self, ask: "_Ask") -> bool:

@@ -3,9 +3,6 @@
 from typing import get_args
 
 import pytest
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -13,6 +10,7 @@ from activities.services import Services
 from tests.integration.api.conftest import a_name
 from tests.kit.probes import registry
 from tests.kit.running import Runner, until
+from workflows.gateway import Gateway
 from workflows.worker_options import Tasks, build_worker
 
 BOTH = """
@@ -29,22 +27,8 @@ def worker_of(client: Client, services: Services, queue: str, tasks: Tasks) -> W
 
 async def polled(client: Client, queue: str) -> set[str]:
     """Which kinds of tasks of a queue somebody polls for."""
-    kinds = {
-        "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-    }
-    found: set[str] = set()
-    for name, kind in kinds.items():
-        answer = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=client.namespace,
-                task_queue=TaskQueue(name=queue),
-                task_queue_type=kind,
-            )
-        )
-        if answer.pollers:
-            found.add(name)
-    return found
+    backlogs = await Gateway(client, task_queue=queue, deadline=15).backlogs()
+    return {backlog.kind for backlog in backlogs if backlog.pollers}
 
 
 @pytest.mark.parametrize("tasks", get_args(Tasks))
