@@ -62,9 +62,12 @@ class _Writer:
     def _map(self, value: Mapping[Any, Any], depth: int) -> None:
         check_entries(len(value))
         self._evaluation.charge(len(value))
-        entries = sorted((_key(key), key) for key in value)
+        keys = {_key(key): key for key in value}
+        if len(keys) < len(value):
+            # To the language 1 and '1' differ; in JSON every key is a string.
+            raise ExpressionError("two keys of the map are the same in JSON")
         self._put("{")
-        for position, (text, key) in enumerate(entries):
+        for position, (text, key) in enumerate(sorted(keys.items())):
             self._put("," if position else "")
             self._put(self._scalar("string", text))
             self._put(":")

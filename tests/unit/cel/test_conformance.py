@@ -190,6 +190,8 @@ ERRORS: list[tuple[str, str]] = [
     ("'a'.matches('(')", "invalid pattern: missing ): ("),
     ("[1].join(',')", "needs a list of strings, found a int"),
     ("json(0.0 / 0.0)", "no NaN"),
+    ("json({1: 'a', '1': 'b'})", "the same in JSON"),
+    ("json([{true: 1, 'true': 2}])", "the same in JSON"),
     ("parse_json('{')", "not JSON"),
     ("parse_json('NaN')", "not JSON"),
     ("parse_json('12345678901234567890')", "out of range"),
