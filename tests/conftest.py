@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """Log an exception as our processes do; with every variable of every frame it takes seconds."""
+    *others, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, renderer])
 
 
 @pytest.fixture(scope="session")
@@ -279,6 +288,8 @@ async def worker(
         client,
         load().activities(own),
         task_queue=task_queue,
+        # As in a worker process. Tests of workflows and replays run in the SDK's sandbox.
+        sandboxed=False,
         graceful_shutdown=timedelta(seconds=2),
     ) as running:
         yield running
