@@ -18,7 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 timed = @printf '\n==> %s\n' '$(1)'; start=$$(date +%s%N); code=0; ( $(1) ) || code=$$?; \
 	printf '    %d ms\n' $$(( ($$(date +%s%N) - start) / 1000000 )); exit $$code
 
-.PHONY: help setup dev test check tests format migration bench chaos chaos-report sbom chromium
+# The longest first.
+CHECKS := check-types check-supply check-migrations check-format check-lint check-imports \
+	check-dependencies chromium
+
+.PHONY: help setup dev test check tests format migration bench chaos chaos-report sbom $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,16 +41,25 @@ dev: setup ## Start PostgreSQL, Temporal, worker, API and mailbox here (ARGS='--
 
 test: check tests ## Run every check and every test
 
+# Two at a time; what each prints stays together.
 check: $(if $(filter $(BIN)/uv,$(UV)),$(BIN)/uv)
 	$(call timed,$(UV) sync --locked --quiet)
-	$(call timed,$(BIN)/ruff format --check .)
-	$(call timed,$(BIN)/ruff check .)
+	@$(MAKE) --jobs=2 --output-sync=target $(CHECKS)
+
+check-types:
 	$(call timed,$(BIN)/basedpyright)
-	$(call timed,$(BIN)/lint-imports --no-cache)
-	$(call timed,$(BIN)/deptry .)
-	$(call timed,$(BIN)/python -m dev.migrations)
+check-supply:
 	$(call timed,$(BIN)/python -m dev.supply)
-	$(call timed,$(MAKE) chromium)
+check-migrations:
+	$(call timed,$(BIN)/python -m dev.migrations)
+check-format:
+	$(call timed,$(BIN)/ruff format --check .)
+check-lint:
+	$(call timed,$(BIN)/ruff check .)
+check-imports:
+	$(call timed,$(BIN)/lint-imports --no-cache)
+check-dependencies:
+	$(call timed,$(BIN)/deptry .)
 
 # Most of the time is waiting: for timers, restarts, servers. So three processes take files in turn,
 # each with one server of each kind. They must collect the same tests, hence the fixed seed.
