@@ -147,11 +147,12 @@ async def test_a_reply_counts_that_comes_while_no_worker_runs(stand: Stand) -> N
 async def test_a_killed_worker_soon_counts_no_more(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.backlog._POLL_FRESH", timedelta(seconds=3))
     gateway = Gateway(stand.client)
     await stand.start_worker()
     assert (await gateway.health()).workers
     stand.kill_worker()
+    # Only now: a worker that lives may poll for a minute, and its poll is as old as that.
+    monkeypatch.setattr("workflows.backlog._POLL_FRESH", timedelta(seconds=3))
 
     async def noticed() -> bool:
         return not (await gateway.health()).workers
